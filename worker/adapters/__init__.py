@@ -1,0 +1,1 @@
+"""One outside system per module, and `memory`: an in-memory twin of every port."""

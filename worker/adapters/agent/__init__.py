@@ -1,0 +1,7 @@
+"""The agent: claude-agent-sdk and the real Claude Code CLI, one process per turn."""
+
+from worker.adapters.agent.credentials import ModelAccess
+from worker.adapters.agent.profile import Profile, load_profile
+from worker.adapters.agent.runner import ClaudeAgent
+
+__all__ = ["ClaudeAgent", "ModelAccess", "Profile", "load_profile"]

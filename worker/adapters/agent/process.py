@@ -1,0 +1,74 @@
+"""The agent's process: which program, which environment."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import claude_agent_sdk
+
+LAUNCHER_NAME = "agent-launcher"
+
+FIXED_ENVIRONMENT: Mapping[str, str] = {
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "LANG": "C.UTF-8",
+}
+
+PASSED_FROM_WORKER = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
+"""Variables of the worker that the agent may see: no names, no keys, no endpoints."""
+
+
+def bundled_cli() -> Path:
+    """The CLI inside the SDK's wheel; the two are released and tested as a pair."""
+    cli = Path(claude_agent_sdk.__file__).with_name("_bundled") / "claude"
+    if cli.is_file():
+        return cli
+    found = shutil.which("claude")
+    if found is None:
+        msg = "no Claude Code CLI: neither in the SDK's wheel nor as `claude` on PATH"
+        raise FileNotFoundError(msg)
+    return Path(found)
+
+
+def install_launcher(folder: Path) -> Path:
+    """Write the launcher as an executable of this interpreter; the SDK starts it as `cli_path`."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    source = files("worker.adapters.agent").joinpath("launcher.py").read_text()
+    target, fresh = folder / LAUNCHER_NAME, folder / f"{LAUNCHER_NAME}.new"
+    # -I and -S: no site packages, no PYTHON* variables; it also halves the start.
+    fresh.write_text(f"#!{sys.executable} -IS\n{source}")
+    fresh.chmod(0o700)
+    fresh.replace(target)
+    return target
+
+
+def agent_environment(
+    directory: Path,
+    project: str,
+    model: Mapping[str, str],
+    worker_environ: Mapping[str, str],
+    max_retries: int,
+) -> dict[str, str]:
+    """All that the agent's process sees. Everything else of the worker's environment is removed
+    by the launcher, which is told the names to keep.
+    """
+    environment = {
+        **{name: worker_environ[name] for name in PASSED_FROM_WORKER if name in worker_environ},
+        **FIXED_ENVIRONMENT,
+        "HOME": str(directory / "home"),
+        "TMPDIR": str(directory / "tmp"),
+        "CLAUDE_CODE_TMPDIR": str(directory / "tmp"),
+        "CLAUDE_CONFIG_DIR": str(directory / "config"),
+        "CLAUDE_CODE_PROJECT_DIR_NAME": project,
+        "CLAUDE_CODE_MAX_RETRIES": str(max_retries),
+        **model,
+    }
+    return {
+        **environment,
+        "AGENT_LAUNCHER_CLI": str(bundled_cli()),
+        "AGENT_LAUNCHER_KEEP": ",".join(environment),
+    }

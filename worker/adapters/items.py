@@ -1,0 +1,89 @@
+"""Rows of the two tables, to and from DynamoDB's attribute values."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from worker.domain.job import JobRecord, JobState
+from worker.domain.session import Lease, Segment, SessionHead
+
+_SERIALIZER = TypeSerializer()
+_DESERIALIZER = TypeDeserializer()
+
+Item = dict[str, Any]
+
+
+def value(plain: object) -> Any:  # noqa: ANN401 - boto3's attribute value
+    """One attribute value; floats become exact decimals, as DynamoDB has no binary floats."""
+    return _SERIALIZER.serialize(_decimals(plain))
+
+
+def values(plain: Mapping[str, object]) -> Item:
+    """Attribute values by name; None is left out."""
+    return {name: value(item) for name, item in plain.items() if item is not None}
+
+
+def plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _DESERIALIZER.deserialize(attribute) for name, attribute in item.items()}
+
+
+def record_of(item: Mapping[str, Any]) -> JobRecord:
+    row = plain(item)
+    published_at = row.get("published_at")
+    return JobRecord(
+        job_id=row["job_id"],
+        session_key=row.get("session_key", ""),
+        state=JobState(row["state"]),
+        attempt=int(row.get("attempt", 0)),
+        first_attempt=int(row.get("first_attempt", 1)),
+        generation=int(row.get("generation", 0)),
+        event=row.get("event"),
+        error_code=row.get("error_code"),
+        error_message=row.get("error_message"),
+        created_at=float(row.get("created_at", 0)),
+        updated_at=float(row.get("updated_at", 0)),
+        published_at=None if published_at is None else float(published_at),
+    )
+
+
+def head_of(session_key: str, item: Mapping[str, Any] | None) -> SessionHead:
+    """A chat without a row is a head of generation 0."""
+    if not item:
+        return SessionHead(session_key)
+    row = plain(item)
+    lease = row.get("lease")
+    return SessionHead(
+        session_key=session_key,
+        generation=int(row.get("generation", 0)),
+        version=int(row.get("version", 0)),
+        session_id=row.get("session_id"),
+        segments=tuple(
+            Segment(s["key"], int(s["size"]), s["sha256"], float(s["written_at"]))
+            for s in row.get("segments", [])
+        ),
+        lease=lease and Lease(lease["owner"], lease["job_id"], float(lease["expires_at"])),
+        turns=int(row.get("turns", 0)),
+        cost_usd=float(row.get("cost_usd", 0)),
+        expires_at=float(row.get("expires_at", 0)),
+    )
+
+
+def segment_row(segment: Segment) -> dict[str, object]:
+    return {
+        "key": segment.key,
+        "size": segment.size,
+        "sha256": segment.sha256,
+        "written_at": segment.written_at,
+    }
+
+
+def _decimals(plain: object) -> object:
+    if isinstance(plain, float):
+        return Decimal(repr(plain))
+    if isinstance(plain, dict):
+        return {name: _decimals(item) for name, item in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_decimals(item) for item in plain]
+    return plain

@@ -1,0 +1,375 @@
+"""JOB_TABLE and SESSION_TABLE on DynamoDB: claim, commit and fence as conditional writes.
+
+Every claim and every end of one is a single TransactWriteItems over both rows, conditional on the
+generation, so that the two can never disagree. The lease lives in the session's row alone: a job
+belongs to one chat, so one lease serves both and the heartbeat is one small write.
+"""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from worker.adapters.aws import Aws, RefusedError
+from worker.adapters.items import head_of, record_of, segment_row, value, values
+from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
+from worker.domain.errors import LeaseLostError, UnavailableError
+from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.session import SessionHead, plan_session
+from worker.ports import Commit
+
+CLAIM_RACES = 4
+"""How often a claim is decided anew because somebody else wrote first."""
+
+
+class DynamoLedger:
+    """The ledger on DynamoDB."""
+
+    def __init__(
+        self, aws: Aws, job_table: str, session_table: str, job_ttl_seconds: float
+    ) -> None:
+        self._aws = aws
+        self._jobs = job_table
+        self._sessions = session_table
+        self._job_ttl = job_ttl_seconds
+
+    async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
+        for _ in range(CLAIM_RACES):
+            record, head = await self._read(job)
+            standing = decide_claim(job, record, head, now)
+            if not isinstance(standing, Run):
+                return standing
+            claim = Claim(
+                job=job,
+                owner=owner,
+                attempt=standing.attempt,
+                first_attempt=standing.first_attempt,
+                generation=standing.generation,
+                takeover=standing.takeover,
+                head=head,
+                plan=plan_session(head, job.request.session, now, str(uuid.uuid4())),
+                created_at=record.created_at if record else now,
+            )
+            if await self._write_claim(claim, record, now, lease_seconds):
+                return claim
+        raise UnavailableError("dynamodb", f"claim of {job.job_id} lost {CLAIM_RACES} races")
+
+    async def _read(self, job: Job) -> tuple[JobRecord | None, SessionHead]:
+        answer = await self._aws.call(
+            "dynamodb",
+            "transact_get_items",
+            TransactItems=[
+                {"Get": {"TableName": self._jobs, "Key": _job_key(job.job_id)}},
+                {"Get": {"TableName": self._sessions, "Key": _session_key(job.session_key)}},
+            ],
+        )
+        job_item, head_item = (response.get("Item") for response in answer["Responses"])
+        return record_of(job_item) if job_item else None, head_of(job.session_key, head_item)
+
+    async def _write_claim(
+        self, claim: Claim, record: JobRecord | None, now: float, lease_seconds: float
+    ) -> bool:
+        """One transaction, on condition that both rows are as they were read."""
+        head, request = claim.head, claim.job.request
+        lease = {
+            "owner": claim.owner,
+            "job_id": claim.job.job_id,
+            "expires_at": now + lease_seconds,
+        }
+        job_update = self._update(
+            self._jobs,
+            _job_key(claim.job.job_id),
+            {
+                "session_key": claim.job.session_key,
+                "tenant_id": request.tenant_id,
+                "chat_id": request.chat_id,
+                "thread_id": request.thread_id,
+                "state": JobState.RUNNING.value,
+                "attempt": claim.attempt,
+                "first_attempt": claim.first_attempt,
+                "generation": claim.generation,
+                "owner": claim.owner,
+                "created_at": claim.created_at,
+                "updated_at": now,
+                "expires_at": int(now + self._job_ttl),
+            },
+            remove=("event", "published_at"),
+            condition="attribute_not_exists(job_id)"
+            if record is None
+            else "attempt = :seen_attempt AND #state = :seen_state",
+            seen={}
+            if record is None
+            else {":seen_attempt": record.attempt, ":seen_state": record.state.value},
+        )
+        session_update = self._update(
+            self._sessions,
+            _session_key(claim.job.session_key),
+            {
+                "generation": claim.generation,
+                "lease": lease,
+                "tenant_id": request.tenant_id,
+                "chat_id": request.chat_id,
+                "thread_id": request.thread_id,
+                # A chat whose first turn never commits must not stay for ever.
+                "expires_at": int(head.expires_at or now + self._job_ttl),
+            },
+            condition="attribute_not_exists(generation)"
+            if head.generation == 0
+            else "generation = :seen_generation AND "
+            + ("lease = :seen_lease" if head.lease else "attribute_not_exists(lease)"),
+            seen={}
+            if head.generation == 0
+            else {
+                ":seen_generation": head.generation,
+                **({":seen_lease": _lease_row(head)} if head.lease else {}),
+            },
+        )
+        try:
+            await self._transact(job_update, session_update)
+        except RefusedError as exc:
+            if exc.code == "TransactionCanceledException":
+                return False
+            raise
+        return True
+
+    async def extend(self, claim: Claim, lease_expires_at: float) -> None:
+        try:
+            await self._aws.call(
+                "dynamodb",
+                "update_item",
+                TableName=self._sessions,
+                Key=_session_key(claim.job.session_key),
+                UpdateExpression="SET lease.expires_at = :until",
+                ConditionExpression="generation = :mine AND attribute_exists(lease)",
+                ExpressionAttributeValues=values(
+                    {":until": lease_expires_at, ":mine": claim.generation}
+                ),
+            )
+        except RefusedError as exc:
+            if exc.code == "ConditionalCheckFailedException":
+                raise LeaseLostError(claim.job.session_key, claim.generation) from exc
+            raise
+
+    async def commit(
+        self, claim: Claim, commit: Commit, now: float, session_ttl_seconds: float
+    ) -> JobRecord:
+        head = claim.head
+        job_update = self._end(
+            claim,
+            {
+                "state": JobState.ANSWERED.value,
+                "event": commit.event,
+                "session_id": commit.session_id,
+                "cost_usd": commit.cost_usd,
+                "num_turns": commit.num_turns,
+                "answered_at": now,
+            },
+            now,
+            remove=("error_code", "error_message"),
+        )
+        session_update = self._free(
+            claim,
+            {
+                "session_id": commit.session_id,
+                "version": head.version + 1,
+                "segments": [segment_row(segment) for segment in commit.segments],
+                "turns": head.turns + 1,
+                "cost_usd": head.cost_usd + commit.cost_usd,
+                "updated_at": now,
+                "expires_at": int(now + session_ttl_seconds),
+            },
+        )
+        await self._fenced(claim, JobState.ANSWERED, job_update, session_update)
+        return _ended(claim, JobState.ANSWERED, now, event=commit.event)
+
+    async def release(
+        self, claim: Claim, code: str, message: str, now: float, *, counted: bool = True
+    ) -> None:
+        changes: dict[str, object] = {
+            "error_code": code,
+            "error_message": message,
+            "first_attempt": claim.first_attempt + (0 if counted else 1),
+        }
+        job_update = self._end(claim, changes, now)
+        await self._fenced(claim, JobState.RUNNING, job_update, self._free(claim, {}))
+
+    async def fail(
+        self, claim: Claim, event: str, code: str, message: str, now: float
+    ) -> JobRecord:
+        changes: dict[str, object] = {
+            "state": JobState.FAILED.value,
+            "event": event,
+            "error_code": code,
+            "error_message": message,
+        }
+        job_update = self._end(claim, changes, now)
+        await self._fenced(claim, JobState.FAILED, job_update, self._free(claim, {}))
+        return _ended(
+            claim, JobState.FAILED, now, event=event, error_code=code, error_message=message
+        )
+
+    async def reject(self, record: JobRecord) -> JobRecord:
+        row = {
+            "job_id": record.job_id,
+            "session_key": record.session_key,
+            "state": record.state.value,
+            "attempt": record.attempt,
+            "first_attempt": record.first_attempt,
+            "event": record.event,
+            "error_code": record.error_code,
+            "error_message": record.error_message,
+            "created_at": record.created_at,
+            "updated_at": record.updated_at,
+            "expires_at": int(record.created_at + self._job_ttl),
+        }
+        try:
+            await self._aws.call(
+                "dynamodb",
+                "put_item",
+                TableName=self._jobs,
+                Item=values(row),
+                ConditionExpression="attribute_not_exists(job_id)",
+            )
+        except RefusedError as exc:
+            if exc.code != "ConditionalCheckFailedException":
+                raise
+            return await self.get(record.job_id) or record
+        return record
+
+    async def mark_published(self, record: JobRecord, now: float) -> None:
+        published = (
+            JobState.PUBLISHED if record.state is JobState.ANSWERED else record.state
+        ).value
+        update = self._update(
+            self._jobs,
+            _job_key(record.job_id),
+            {"state": published, "published_at": now, "updated_at": now},
+            condition="#state = :seen_state AND attempt = :seen_attempt",
+            seen={":seen_state": record.state.value, ":seen_attempt": record.attempt},
+        )
+        try:
+            await self._aws.call("dynamodb", "update_item", **update["Update"])
+        except RefusedError as exc:
+            # Somebody else published it, or a replay has opened it again: both are theirs to say.
+            if exc.code != "ConditionalCheckFailedException":
+                raise
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        answer = await self._aws.call(
+            "dynamodb",
+            "get_item",
+            TableName=self._jobs,
+            Key=_job_key(job_id),
+            ConsistentRead=True,
+        )
+        return record_of(answer["Item"]) if "Item" in answer else None
+
+    def _end(
+        self, claim: Claim, changes: Mapping[str, object], now: float, remove: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        return self._update(
+            self._jobs,
+            _job_key(claim.job.job_id),
+            {**changes, "updated_at": now},
+            remove=remove,
+            condition="generation = :mine AND #state = :running",
+            seen={":mine": claim.generation, ":running": JobState.RUNNING.value},
+        )
+
+    def _free(self, claim: Claim, changes: Mapping[str, object]) -> dict[str, Any]:
+        return self._update(
+            self._sessions,
+            _session_key(claim.job.session_key),
+            changes,
+            remove=("lease",),
+            condition="generation = :mine",
+            seen={":mine": claim.generation},
+        )
+
+    async def _fenced(self, claim: Claim, state: JobState, *updates: dict[str, Any]) -> None:
+        """Write, or raise LeaseLostError when a newer generation exists."""
+        try:
+            await self._transact(*updates)
+        except RefusedError as exc:
+            if exc.code != "TransactionCanceledException":
+                raise
+            # An earlier try of this same write may have landed without its answer reaching us.
+            record = await self.get(claim.job.job_id)
+            if (
+                record is None
+                or record.generation != claim.generation
+                or record.state is not state
+                or state is JobState.RUNNING
+            ):
+                raise LeaseLostError(claim.job.session_key, claim.generation) from exc
+
+    async def _transact(self, *updates: dict[str, Any]) -> None:
+        await self._aws.call(
+            "dynamodb",
+            "transact_write_items",
+            TransactItems=list(updates),
+            # The same token on each retry of this call makes it one write (idempotent 10 minutes).
+            ClientRequestToken=str(uuid.uuid4()),
+        )
+
+    def _update(
+        self,
+        table: str,
+        key: dict[str, Any],
+        changes: Mapping[str, object],
+        *,
+        remove: tuple[str, ...] = (),
+        condition: str,
+        seen: Mapping[str, object],
+    ) -> dict[str, Any]:
+        """An Update with every name aliased: some ("state", "owner") are reserved words."""
+        kept = {name: item for name, item in changes.items() if item is not None}
+        clauses = []
+        if kept:
+            clauses.append("SET " + ", ".join(f"#{name} = :new_{name}" for name in kept))
+        if remove:
+            clauses.append("REMOVE " + ", ".join(f"#{name}" for name in remove))
+        names = {f"#{name}": name for name in (*kept, *remove)}
+        if "#state" in condition:
+            names["#state"] = "state"
+        return {
+            "Update": {
+                "TableName": table,
+                "Key": key,
+                "UpdateExpression": " ".join(clauses),
+                "ConditionExpression": condition,
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": {
+                    **{f":new_{name}": value(item) for name, item in kept.items()},
+                    **{name: value(item) for name, item in seen.items()},
+                },
+            }
+        }
+
+
+def _ended(claim: Claim, state: JobState, now: float, **fields: Any) -> JobRecord:  # noqa: ANN401 - dataclass fields
+    return JobRecord(
+        job_id=claim.job.job_id,
+        session_key=claim.job.session_key,
+        state=state,
+        attempt=claim.attempt,
+        first_attempt=claim.first_attempt,
+        generation=claim.generation,
+        created_at=claim.created_at,
+        updated_at=now,
+        **fields,
+    )
+
+
+def _lease_row(head: SessionHead) -> dict[str, object] | None:
+    lease = head.lease
+    if lease is None:
+        return None
+    return {"owner": lease.owner, "job_id": lease.job_id, "expires_at": lease.expires_at}
+
+
+def _job_key(job_id: str) -> dict[str, Any]:
+    return {"job_id": {"S": job_id}}
+
+
+def _session_key(session_key: str) -> dict[str, Any]:
+    return {"session_key": {"S": session_key}}

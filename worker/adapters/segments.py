@@ -1,0 +1,145 @@
+r"""The format of transcript segments: what is stored, and how it becomes the CLI's files again.
+
+A segment is a sequence of zstd frames; each frame is a header line and JSON lines:
+
+    {"project_key": "-tmp-workspace", "session_id": "4f…", "subpath": "", "size": 812}\n
+    <812 bytes of JSON lines, as the CLI wrote them>
+
+zstd frames can be concatenated, so merging segments copies bytes and compresses nothing again, and
+a restore streams: memory stays flat however long the conversation.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+from claude_agent_sdk import SessionKey
+
+COMPRESSION_LEVEL = 3
+MAX_HEADER = 64 * 1024
+COPY_CHUNK = 1024 * 1024
+
+
+class MalformedSegmentError(Exception):
+    """Stored bytes that are not a segment."""
+
+
+Parts = Iterable[tuple[SessionKey, bytes]]
+"""JSON lines by transcript, in the order they were written."""
+
+
+def encode(parts: Parts) -> bytes:
+    """One compressed frame of these parts; empty when there are none."""
+    plain = io.BytesIO()
+    for key, lines in parts:
+        header = {
+            "project_key": key["project_key"],
+            "session_id": key["session_id"],
+            "subpath": key.get("subpath") or "",
+            "size": len(lines),
+        }
+        plain.write(json.dumps(header).encode() + b"\n")
+        plain.write(lines)
+    data = plain.getvalue()
+    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(data) if data else b""
+
+
+def decode(stored: IO[bytes]) -> Iterator[tuple[SessionKey, IO[bytes]]]:
+    """The parts of a stored segment; each stream is to be read before the next part.
+
+    Raises MalformedSegmentError for anything that `encode` has not written.
+    """
+    try:
+        reader = zstandard.ZstdDecompressor().stream_reader(stored, read_across_frames=True)
+        with io.BufferedReader(reader) as plain:
+            while header := plain.readline(MAX_HEADER):
+                key, size = _header(header)
+                part = _Part(plain, size)
+                yield key, io.BufferedReader(part)
+                if part.left:
+                    part.skip()
+    except (zstandard.ZstdError, ValueError, KeyError, TypeError) as exc:
+        raise MalformedSegmentError(str(exc)) from exc
+
+
+def restore(stored: Iterable[Path], projects: Path, project: str) -> None:
+    """Write the CLI's files below `projects/project`: `<session>.jsonl` for a main transcript,
+    `<session>/<subpath>.jsonl` (and `.meta.json`) for a subagent's.
+
+    The layout is the CLI's own (claude_agent_sdk, session_resume). Raises MalformedSegmentError,
+    also for a key that would leave the directory.
+    """
+    root = projects / project
+    root.mkdir(parents=True, exist_ok=True)
+    for path in stored:
+        with path.open("rb") as source:
+            for key, lines in decode(source):
+                target = _inside(root, key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("ab") as out:
+                    if key.get("subpath"):
+                        _restore_subagent(lines, out, target)
+                    else:
+                        while chunk := lines.read(COPY_CHUNK):
+                            out.write(chunk)
+
+
+def _restore_subagent(lines: IO[bytes], out: IO[bytes], target: Path) -> None:
+    """A subagent's stream carries its sidecar as `agent_metadata` entries; the last one counts."""
+    for line in lines:
+        entry = json.loads(line)
+        if entry.get("type") == "agent_metadata":
+            meta = {name: item for name, item in entry.items() if name != "type"}
+            target.with_name(target.name.removesuffix(".jsonl") + ".meta.json").write_text(
+                json.dumps(meta)
+            )
+        else:
+            out.write(line)
+
+
+def _header(line: bytes) -> tuple[SessionKey, int]:
+    header: dict[str, Any] = json.loads(line)
+    key: SessionKey = {
+        "project_key": str(header["project_key"]),
+        "session_id": str(header["session_id"]),
+    }
+    if header["subpath"]:
+        key["subpath"] = str(header["subpath"])
+    return key, int(header["size"])
+
+
+def _inside(root: Path, key: SessionKey) -> Path:
+    subpath = key.get("subpath")
+    name = f"{key['session_id']}/{subpath}" if subpath else key["session_id"]
+    target = (root / f"{name}.jsonl").resolve()
+    if not target.is_relative_to(root.resolve()) or "\0" in name:
+        msg = f"the transcript key {name!r} leaves its directory"
+        raise MalformedSegmentError(msg)
+    return target
+
+
+class _Part(io.RawIOBase):
+    """The next `size` bytes of a stream, as a stream."""
+
+    def __init__(self, source: IO[bytes], size: int) -> None:
+        self._source = source
+        self.left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
+        data = self._source.read(min(len(buffer), self.left))
+        if not data and self.left:
+            msg = "a segment ends in the middle of a part"
+            raise MalformedSegmentError(msg)
+        buffer[: len(data)] = data
+        self.left -= len(data)
+        return len(data)
+
+    def skip(self) -> None:
+        while self.left and self.readinto(bytearray(min(self.left, COPY_CHUNK))):
+            pass

@@ -1,0 +1,105 @@
+"""The composition root: settings in, ports out, once per process."""
+
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.adapters.agent import ClaudeAgent, ModelAccess, load_profile
+from worker.adapters.agent.credentials import ModelEnvironment
+from worker.adapters.agent.process import install_launcher
+from worker.adapters.agent.profile import ProfileError
+from worker.adapters.aws import Aws
+from worker.adapters.checkout import S3Checkouts, SegmentStore
+from worker.adapters.clock import SystemClock
+from worker.adapters.journal import PowertoolsJournal
+from worker.adapters.ledger import DynamoLedger
+from worker.adapters.publisher import AwsPublisher
+from worker.adapters.queue import SqsInbox
+from worker.adapters.results import S3Results
+from worker.adapters.secrets import resolve_references
+from worker.domain.errors import SettingsError
+from worker.ports import Ports
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that is ready to process messages."""
+
+    settings: Settings
+    ports: Ports
+    inbox: SqsInbox
+    checkouts: S3Checkouts
+    aws: Aws
+
+
+def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Worker:
+    """Read and check the configuration, and wire the adapters. No request is sent, except for
+    secrets given by reference. Raises SettingsError.
+    """
+    environ = resolve_references(environ)
+    settings = Settings.from_env(environ)
+    try:
+        profile = load_profile(settings.agent_profile, environ)
+    except ProfileError as exc:
+        raise SettingsError(exc.problems) from exc
+    aws = Aws(threads=threads, region=settings.region)
+    clock = SystemClock()
+    policy = settings.policy()
+    inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)
+    checkouts = S3Checkouts(
+        SegmentStore(aws, settings.session_bucket), settings.work_dir, settings.project_path, clock
+    )
+    ports = Ports(
+        policy=policy,
+        clock=clock,
+        inbox=inbox,
+        ledger=DynamoLedger(
+            aws, settings.job_table, settings.session_table, policy.job_ttl_seconds
+        ),
+        checkouts=checkouts,
+        agent=ClaudeAgent(
+            profile,
+            ModelEnvironment(_model_access(settings), aws),
+            install_launcher(settings.work_dir / "bin"),
+            settings.project_path,
+            max_retries=settings.model_max_retries,
+            environ=environ,
+        ),
+        results=S3Results(aws, settings.session_bucket),
+        publisher=AwsPublisher(aws, settings.result_topic_arn, settings.event_bus_name),
+        journal=PowertoolsJournal(settings.log_level),
+        owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+    )
+    return Worker(settings, ports, inbox, checkouts, aws)
+
+
+def _model_access(settings: Settings) -> ModelAccess:
+    def secret(name: str) -> str | None:
+        value = getattr(settings, name)
+        return None if value is None else value.get_secret_value()
+
+    models = {
+        name.upper(): model
+        for name in (
+            "anthropic_default_sonnet_model",
+            "anthropic_default_opus_model",
+            "anthropic_default_haiku_model",
+        )
+        if (model := getattr(settings, name))
+    }
+    return ModelAccess(
+        use_bedrock=settings.claude_code_use_bedrock,
+        api_key=secret("anthropic_api_key"),
+        base_url=settings.anthropic_base_url,
+        region=settings.bedrock_region or settings.region or "us-east-1",
+        bedrock_base_url=settings.anthropic_bedrock_base_url,
+        bearer_token=secret("bedrock_bearer_token"),
+        role_arn=settings.bedrock_role_arn,
+        access_key_id=secret("bedrock_access_key_id"),
+        secret_access_key=secret("bedrock_secret_access_key"),
+        session_token=secret("bedrock_session_token"),
+        models=models,
+    )

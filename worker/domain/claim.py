@@ -1,0 +1,113 @@
+"""May this worker run this job now? Decided from what the tables hold.
+
+The lease, over time (LEASE_SECONDS = 120, renewed by a heartbeat every third of it):
+
+    claim                 renew      renew      (crash)              takeover
+    generation 7 ──────────┼──────────┼───────────X                   generation 8 ────
+    lease  ├───────────────┼──────────┼──────────────────────────┤    ├──────────────
+    queue  ├── invisible ──┼──────────┼──────────────────────────┤ visible again
+
+A worker that wakes up after its lease (a zombie) still holds generation 7: its commit carries the
+condition `generation = 7` and changes nothing.
+"""
+
+from dataclasses import dataclass
+
+from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.session import SessionHead, SessionPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Claim it as this attempt and generation. `first_attempt` starts a new series of attempts
+    after a replay from the DLQ; `takeover` says that an earlier run was cut off.
+    """
+
+    attempt: int
+    first_attempt: int
+    generation: int
+    takeover: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A live lease is elsewhere: come back after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The outcome is committed and not yet handed over: publish it, run nothing."""
+
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The outcome was published: acknowledge."""
+
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The job id belongs to another chat."""
+
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim that was written: the right to commit one turn as this generation."""
+
+    job: Job
+    owner: str
+    attempt: int
+    first_attempt: int
+    generation: int
+    takeover: bool
+    head: SessionHead
+    plan: SessionPlan
+    created_at: float
+
+    @property
+    def attempts_used(self) -> int:
+        return self.attempt - self.first_attempt + 1
+
+
+Standing = Run | Busy | Deliver | Finished | Conflict
+ClaimResult = Claim | Busy | Deliver | Finished | Conflict
+
+
+def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: float) -> Standing:
+    """What a delivery of `job` means, given its record and its chat's head."""
+    # A rejected message may have had no readable chat: its record belongs to none.
+    if record is not None and record.session_key not in {"", job.session_key}:
+        return Conflict(record)
+    if record is not None and record.state is not JobState.RUNNING and not _reopened(job, record):
+        return Finished(record) if record.published_at is not None else Deliver(record)
+    if head.lease is not None and head.lease.live(now):
+        return Busy(head.lease.expires_at - now)
+    generation = head.generation + 1
+    if record is None:
+        return Run(attempt=1, first_attempt=1, generation=generation, takeover=False)
+    return Run(
+        attempt=record.attempt + 1,
+        first_attempt=(
+            record.first_attempt if record.state is JobState.RUNNING else record.attempt + 1
+        ),
+        generation=generation,
+        # A lease that was neither released nor renewed is what a crash leaves behind.
+        takeover=head.lease is not None and head.lease.job_id == job.job_id,
+    )
+
+
+def _reopened(job: Job, record: JobRecord) -> bool:
+    """A dead letter that was replayed runs again, once: its attribute names the attempt that
+    failed, so a second copy of the same dead letter finds a later attempt and is not run.
+    """
+    return (
+        record.state in {JobState.FAILED, JobState.REJECTED}
+        and job.dead_letter_attempt == record.attempt
+    )

@@ -1,0 +1,41 @@
+"""A message as the queue delivered it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+JOB_ID_ATTRIBUTE = "job_id"
+DEAD_LETTER_REASON_ATTRIBUTE = "dead_letter_reason"
+DEAD_LETTER_ERROR_ATTRIBUTE = "dead_letter_error"
+DEAD_LETTER_ATTEMPT_ATTRIBUTE = "dead_letter_attempt"
+ORIGINAL_MESSAGE_ID_ATTRIBUTE = "original_message_id"
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """One delivery of one SQS message.
+
+    Body and attributes stay out of `repr`: they carry the user's text and the auth token.
+    `sent_at` is SQS's SentTimestamp in epoch seconds.
+    """
+
+    message_id: str
+    group_id: str
+    body: str = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    receipt_handle: str = field(default="", repr=False)
+    receive_count: int = 1
+    sent_at: float = 0.0
+
+    @property
+    def fallback_job_id(self) -> str:
+        """The job id of a message whose producer gave none: kept through the DLQ and back,
+        because the quarantine writes the original id into an attribute.
+        """
+        original = self.attributes.get(ORIGINAL_MESSAGE_ID_ATTRIBUTE, self.message_id)
+        return self.attributes.get(JOB_ID_ATTRIBUTE) or f"sqs-{original}"
+
+    @property
+    def dead_letter_attempt(self) -> int | None:
+        """For a replayed dead letter: the attempt that failed; None for any other message."""
+        value = self.attributes.get(DEAD_LETTER_ATTEMPT_ATTRIBUTE, "")
+        return int(value) if value.isascii() and value.isdigit() else None

@@ -1,0 +1,104 @@
+"""The long-running host: N slots, each of which takes one message at a time.
+
+A slot polls, processes, and carries out the disposition. SQS locks a message group while one of
+its messages is in flight, so slots work on different chats. On SIGTERM no slot polls again; a turn
+that is running is finished within the grace period, or interrupted and its message returned.
+"""
+
+import asyncio
+import contextlib
+import signal
+
+from worker.bootstrap import Worker
+from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
+from worker.domain.errors import UnavailableError
+from worker.domain.message import InboundMessage
+from worker.pipeline import process
+
+POLL_FAILURE_SECONDS = 5.0
+
+
+class Host:
+    """Runs until `stop` is set. `grace_seconds`: how long a drain lets running turns go on."""
+
+    def __init__(self, worker: Worker, concurrency: int, grace_seconds: float = 25.0) -> None:
+        self._worker = worker
+        self._concurrency = concurrency
+        self._grace = grace_seconds
+        self._stopping = asyncio.Event()
+        self._turns: set[asyncio.Task[Disposition]] = set()
+
+    def stop(self) -> None:
+        """Begin the drain."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        self._worker.checkouts.clear()
+        journal = self._worker.ports.journal
+        journal.note("started", owner=self._worker.ports.owner, slots=self._concurrency)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._concurrency):
+                group.create_task(self._slot())
+            group.create_task(self._drain())
+        journal.note("stopped", owner=self._worker.ports.owner)
+
+    async def _slot(self) -> None:
+        policy, settings = self._worker.ports.policy, self._worker.settings
+        while not self._stopping.is_set():
+            try:
+                # Not cancelled by a drain: a message that SQS has handed out would stay hidden.
+                message = await self._worker.inbox.receive(
+                    settings.poll_seconds, policy.lease_seconds
+                )
+                if message is not None:
+                    await self._handle(message)
+            except UnavailableError as exc:
+                self._worker.ports.journal.note("unavailable", error=str(exc))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), POLL_FAILURE_SECONDS)
+
+    async def _handle(self, message: InboundMessage) -> None:
+        if self._stopping.is_set():
+            await self._worker.inbox.extend(message, 0)
+            return
+        turn = asyncio.create_task(process(message, self._worker.ports))
+        self._turns.add(turn)
+        turn.add_done_callback(self._turns.discard)
+        try:
+            disposition = await turn
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            # Interrupted by the drain: the claim was released, the message goes back at once.
+            disposition = Retry(0, "drained")
+        await self._carry_out(message, disposition)
+
+    async def _carry_out(self, message: InboundMessage, disposition: Disposition) -> None:
+        inbox = self._worker.inbox
+        match disposition:
+            case Ack():
+                await inbox.delete(message)
+            case Retry(after):
+                if after is not None:
+                    await inbox.extend(message, after)
+            case DeadLetter() as letter:
+                await inbox.quarantine(message, letter)
+                await inbox.delete(message)
+
+    async def _drain(self) -> None:
+        await self._stopping.wait()
+        self._worker.ports.journal.note("draining", running=len(self._turns))
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=self._grace)
+        for turn in list(self._turns):
+            turn.cancel()
+
+
+async def serve(worker: Worker, concurrency: int) -> None:
+    """Run a host until SIGTERM or SIGINT."""
+    host = Host(worker, concurrency)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, host.stop)
+    await host.run()
+    worker.aws.close()

@@ -1,0 +1,107 @@
+"""The Lambda entry point: SQS FIFO batches in, partial batch response out.
+
+ReportBatchItemFailures with FIFO asks that, after a failure, no later message of the same message
+group is processed and that it is returned too (AWS Lambda guide, "Using Lambda with Amazon SQS",
+FIFO queues). Groups are independent of each other and run side by side.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
+from typing import Any, Protocol
+
+from worker.adapters.queue import message_of
+from worker.bootstrap import Worker, build
+from worker.domain.disposition import Ack, DeadLetter, Retry
+from worker.domain.errors import UnavailableError
+from worker.domain.message import InboundMessage
+from worker.pipeline import process
+
+REPLY_MARGIN_SECONDS = 20.0
+"""Time kept back from the function's limit for commit, publish and reply."""
+
+
+class LambdaContext(Protocol):
+    """The part of Lambda's context that is used."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`{"batchItemFailures": [{"itemIdentifier": message id}, ...]}`, in the order received."""
+    worker, runner = _warm()
+    messages = [message_of(_api_names(record)) for record in event.get("Records", [])]
+    seconds = context.get_remaining_time_in_millis() / 1000 - REPLY_MARGIN_SECONDS
+    failed = runner.run(_batch(messages, worker, max(seconds, 1.0)))
+    return {
+        "batchItemFailures": [
+            {"itemIdentifier": m.message_id} for m in messages if m.message_id in failed
+        ]
+    }
+
+
+@cache
+def _warm() -> tuple[Worker, asyncio.Runner]:
+    """Once per sandbox: the worker and one event loop for all its invocations."""
+    worker = build()
+    worker.checkouts.clear()
+    return worker, asyncio.Runner()
+
+
+async def _batch(messages: list[InboundMessage], worker: Worker, seconds: float) -> set[str]:
+    # The queue's visibility timeout must cover the function's 15 minutes; a lease is enough for
+    # us, so that a crash frees the chat in a lease (the heartbeat extends it).
+    lease = worker.ports.policy.lease_seconds
+    await asyncio.gather(*(worker.inbox.extend(message, lease) for message in messages))
+    in_groups = sorted(messages, key=lambda message: message.group_id)  # stable: order is kept
+    failures = await asyncio.gather(
+        *(
+            _group(list(members), worker, seconds)
+            for _, members in groupby(in_groups, key=lambda message: message.group_id)
+        )
+    )
+    return set().union(*failures)
+
+
+async def _group(messages: list[InboundMessage], worker: Worker, seconds: float) -> set[str]:
+    """One chat's messages in order; after a failure the rest is returned, not run."""
+    for index, message in enumerate(messages):
+        try:
+            done = await _finish(message, worker, seconds)
+        except UnavailableError as exc:
+            worker.ports.journal.note("unavailable", error=str(exc))
+            done = False
+        if not done:
+            for later in messages[index + 1 :]:
+                await worker.inbox.extend(later, 0)
+            return {later.message_id for later in messages[index:]}
+    return set()
+
+
+async def _finish(message: InboundMessage, worker: Worker, seconds: float) -> bool:
+    """Process and carry out the disposition; True means that Lambda may delete the message."""
+    match await process(message, worker.ports, seconds):
+        case Ack():
+            return True
+        case DeadLetter() as letter:
+            await worker.inbox.quarantine(message, letter)
+            return True
+        case Retry(after):
+            if after is not None:
+                await worker.inbox.extend(message, after)
+            return False
+
+
+def _api_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a Lambda event, under the names that SQS's own API uses."""
+    return {
+        "MessageId": record["messageId"],
+        "ReceiptHandle": record["receiptHandle"],
+        "Body": record["body"],
+        "Attributes": record.get("attributes", {}),
+        "MessageAttributes": {
+            name: {"StringValue": item.get("stringValue")}
+            for name, item in record.get("messageAttributes", {}).items()
+        },
+    }

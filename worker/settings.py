@@ -1,0 +1,173 @@
+"""The configuration: read from the environment once, checked as a whole, never changed."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from worker.domain.errors import SettingsError
+from worker.domain.policy import Policy
+
+_LIST = re.compile(r"[,\s]+")
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda text: tuple(part for part in _LIST.split(text) if part)),
+]
+"""Names separated by commas or blanks."""
+
+Secrets = Annotated[
+    tuple[SecretStr, ...],
+    BeforeValidator(lambda text: tuple(part for part in _LIST.split(text) if part)),
+]
+
+
+class Settings(BaseModel):
+    """Every setting, under the name of its environment variable. Unset means the default; a
+    variable that is set to nothing counts as unset. Seconds unless a name says otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
+
+    queue_url: str = Field(description="URL of the FIFO job queue")
+    dlq_url: str = Field(description="URL of the FIFO dead-letter queue")
+    session_table: str = Field(description="DynamoDB table of chats")
+    job_table: str = Field(description="DynamoDB table of jobs")
+    session_bucket: str = Field(description="S3 bucket of session files and large results")
+    result_topic_arn: str = Field(description="SNS topic of result events", pattern=r"^arn:.+:.+")
+    event_bus_name: str = Field(description="EventBridge bus of result events")
+
+    auth_mode: Literal["token", "open"] = Field(
+        "token", description='"open" leaves authorization to the queue\'s access policy'
+    )
+    sdk_client_auth_token: Secrets = Field(
+        (), description="tokens that producers send or sign with; several while rotating"
+    )
+
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    claude_code_use_bedrock: bool = False
+    bedrock_region: str | None = None
+    bedrock_access_key_id: SecretStr | None = None
+    bedrock_secret_access_key: SecretStr | None = None
+    bedrock_session_token: SecretStr | None = None
+    bedrock_role_arn: str | None = Field(None, pattern=r"^arn:[\w-]+:iam::\d{12}:role/.+")
+    bedrock_bearer_token: SecretStr | None = None
+    anthropic_bedrock_base_url: str | None = None
+    anthropic_default_sonnet_model: str | None = None
+    anthropic_default_opus_model: str | None = None
+    anthropic_default_haiku_model: str | None = None
+
+    project_path: str = Field(
+        "-tmp-workspace",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="the CLI's project key, under which transcripts are kept",
+    )
+    agent_profile: Path | None = Field(None, description="folder of the agent profile")
+    agent_tools: Names = Field(Policy().tools, description="the CLI's tools that a turn may use")
+    allowed_models: Names = Field(Policy().models, description="aliases and id patterns")
+    default_model: str = Policy().default_model
+    allowed_permission_modes: Names = Field(
+        Policy().permission_modes, description="the first one is the default"
+    )
+    max_turns: int = Field(Policy().max_turns, ge=1)
+    max_budget_usd: float = Field(Policy().max_budget_usd, gt=0)
+    job_timeout_seconds: float = Field(Policy().timeout_seconds, gt=0)
+    model_max_retries: int = Field(2, ge=0, le=10, description="the CLI's own retries of a call")
+
+    max_attempts: int = Field(Policy().max_attempts, ge=1, le=50)
+    lease_seconds: float = Field(Policy().lease_seconds, ge=3, le=43_200)
+    session_ttl_days: float = Field(30, gt=0, le=60)
+    job_ttl_days: float = Field(30, gt=0)
+    work_dir: Path = Path("/tmp/agent-worker")  # noqa: S108 - Lambda's only writable place; mode 0700
+    poll_seconds: int = Field(10, ge=0, le=20, description="SQS long poll; bounds the drain too")
+    aws_region: str | None = None
+    aws_default_region: str | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises SettingsError with every problem at once; no message holds a secret's value."""
+        given = {
+            name.upper(): environ[name.upper()]
+            for name in cls.model_fields
+            if environ.get(name.upper(), "").strip()
+        }
+        problems = _contradictions(given)
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as exc:
+            raise SettingsError([*map(_problem, exc.errors()), *problems]) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def region(self) -> str | None:
+        return self.aws_region or self.aws_default_region
+
+    def policy(self) -> Policy:
+        return Policy(
+            auth_tokens=tuple(token.get_secret_value() for token in self.sdk_client_auth_token)
+            if self.auth_mode == "token"
+            else (),
+            models=self.allowed_models,
+            default_model=self.default_model,
+            tools=self.agent_tools,
+            permission_modes=self.allowed_permission_modes,
+            max_turns=self.max_turns,
+            max_budget_usd=self.max_budget_usd,
+            timeout_seconds=self.job_timeout_seconds,
+            max_attempts=self.max_attempts,
+            lease_seconds=self.lease_seconds,
+            session_ttl_seconds=self.session_ttl_days * 86400,
+            job_ttl_seconds=self.job_ttl_days * 86400,
+        )
+
+
+def _contradictions(given: Mapping[str, str]) -> list[str]:
+    """Settings checked against each other."""
+    problems = []
+    if given.get("AUTH_MODE", "token") == "token" and "SDK_CLIENT_AUTH_TOKEN" not in given:
+        problems.append(
+            "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, or "
+            "AUTH_MODE=open when the queue's access policy is the only guard you want"
+        )
+    if given.get("CLAUDE_CODE_USE_BEDROCK", "").lower() in {"1", "true", "yes", "on"}:
+        problems += _bedrock_problems(given)
+    elif "ANTHROPIC_API_KEY" not in given:
+        problems.append(
+            "ANTHROPIC_API_KEY: is not set; set it, or CLAUDE_CODE_USE_BEDROCK=1 and BEDROCK_* keys"
+        )
+    for name in ("QUEUE_URL", "DLQ_URL"):
+        if name in given and not re.match(r"^https?://.+\.fifo$", given[name]):
+            problems.append(
+                f"{name}: {given[name]!r} is not the URL of a FIFO queue; it must end in .fifo"
+            )
+    if "QUEUE_URL" in given and given["QUEUE_URL"] == given.get("DLQ_URL"):
+        problems.append("DLQ_URL: is the same as QUEUE_URL; a dead letter would run again")
+    return problems
+
+
+def _bedrock_problems(given: Mapping[str, str]) -> list[str]:
+    keys = {"BEDROCK_ACCESS_KEY_ID", "BEDROCK_SECRET_ACCESS_KEY"}
+    if {"BEDROCK_BEARER_TOKEN", "BEDROCK_ROLE_ARN"}.intersection(given) or keys <= given.keys():
+        return []
+    missing = ", ".join(sorted(keys - given.keys()))
+    return [
+        (f"{missing}: is not set; Bedrock needs BEDROCK_ACCESS_KEY_ID and "
+        "BEDROCK_SECRET_ACCESS_KEY, or BEDROCK_ROLE_ARN, or BEDROCK_BEARER_TOKEN, apart from the "
+        "worker's own AWS identity")
+    ]
+
+
+def _problem(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    name = str(error["loc"][0])
+    if error["type"] == "missing":
+        field = Settings.model_fields[name.lower()]
+        return f"{name}: is not set; it is the {field.description}"
+    secret = "token" in name.lower() or "key" in name.lower()
+    shown = "" if secret else f" is {str(error['input'])[:80]!r}:"
+    return f"{name}:{shown} {error['msg']}"
