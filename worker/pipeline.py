@@ -11,11 +11,18 @@ import random
 import uuid
 from dataclasses import replace
 
+from contracts import JobCompletedEvent
 from worker.domain.admission import Rejection, admit
 from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import LeaseLostError, StateDamagedError, UnavailableError
-from worker.domain.events import completed_event, failed_event, rejected_event
+from worker.domain.events import (
+    completed_event,
+    failed_event,
+    pointing,
+    rejected_event,
+    too_large,
+)
 from worker.domain.job import JobRecord, JobState
 from worker.domain.message import InboundMessage
 from worker.domain.session import reset_session
@@ -146,7 +153,7 @@ async def _commit(
 ) -> JobRecord:
     """The turn happened: its transcript first, then the one write that makes it so."""
     now = ports.clock.now()
-    event = await completed_event(claim, conclusion, now, ports.results)
+    event = await _sized(claim, completed_event(claim, conclusion, now), ports)
     segments = await checkout.seal()
     commit = Commit(
         session_id=claim.plan.session_id,
@@ -156,6 +163,16 @@ async def _commit(
         num_turns=conclusion.result.num_turns,
     )
     return await ports.ledger.commit(claim, commit, now, ports.policy.session_ttl_seconds)
+
+
+async def _sized(claim: Claim, event: JobCompletedEvent, ports: Ports) -> str:
+    """The event as it travels: a response that is too large goes to the bucket first."""
+    text = event.to_json()
+    if not too_large(text):
+        return text
+    key = f"results/{claim.job.job_id}/{claim.generation}.txt"
+    ref = await ports.results.store(key, event.data.response)
+    return pointing(event, dict(ref)).to_json()
 
 
 async def _settle(claim: Claim, verdict: Again | GiveUp, ports: Ports) -> JobRecord | Retry:

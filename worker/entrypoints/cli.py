@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from contracts import ResultEvent
+    from contracts import Event
 
 app = typer.Typer(
     name="agent-worker",
@@ -185,7 +185,7 @@ def _show_sent(job_id: str, group: str, *, as_json: bool) -> None:
         console.print(f"sent [bold]{job_id}[/] to group {group}", highlight=False)
 
 
-def _show_result(event: "ResultEvent", *, as_json: bool) -> None:
+def _show_result(event: "Event", *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(event.model_dump_json() + "\n")
         return

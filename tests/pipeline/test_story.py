@@ -1,0 +1,400 @@
+"""The story of a message, and each of its endings, on the in-memory twins."""
+
+import asyncio
+
+from tests.pipeline.world import World, echo
+from worker.domain.disposition import Ack, DeadLetter, Retry
+from worker.domain.errors import UnavailableError
+from worker.domain.job import JobState
+from worker.domain.turn import AgentFailure, AgentResult
+from worker.pipeline import process
+
+
+async def test_a_message_becomes_a_published_result_and_is_acknowledged():
+    world = World()
+    world.send("hello", job_id="j-1", metadata={"user": 7})
+    assert await world.step() == Ack()
+    [event] = world.events
+    assert (event["id"], event["type"]) == ("j-1/completed", "agent.job.completed")
+    data = event["data"]
+    assert data["response"] == "hello"
+    assert data["metadata"] == {"user": 7}
+    assert (data["cost_usd"], data["num_turns"], data["is_error"]) == (0.25, 1, False)
+    assert data["session_status"] == "new"
+    assert (await world.ledger.get("j-1")).state is JobState.PUBLISHED
+    assert world.inbox.waiting == []
+
+
+async def test_the_second_turn_remembers_the_first():
+    world = World()
+    world.send("one")
+    world.send("two")
+    await world.drain()
+    assert world.responses == ["one", "one | two"]
+    assert world.events[1]["data"]["session_status"] == "continued"
+    assert world.events[0]["data"]["session_id"] == world.events[1]["data"]["session_id"]
+
+
+async def test_chats_and_threads_have_memories_of_their_own():
+    world = World()
+    world.send("a", chat="1")
+    world.send("b", chat="2")
+    world.send("c", chat="1", thread_id="9")
+    await world.drain()
+    assert sorted(world.responses) == ["a", "b", "c"]
+
+
+async def test_a_new_session_forgets_on_request():
+    world = World()
+    world.send("one")
+    world.send("two", session="new")
+    world.send("three")
+    await world.drain()
+    assert world.responses == ["one", "two", "two | three"]
+
+
+async def test_a_job_sent_twice_has_one_effect():
+    world = World()
+    world.send("one", job_id="j-1")
+    world.send("one", job_id="j-1")
+    await world.drain()
+    assert world.responses == ["one"]
+    assert len(world.agent.turns) == 1
+
+
+async def test_two_equal_texts_without_job_ids_are_two_jobs():
+    world = World()
+    world.send("yes")
+    world.send("yes")
+    await world.drain()
+    assert world.responses == ["yes", "yes | yes"]
+
+
+async def test_a_malformed_message_lands_in_the_dlq_with_its_reason_while_its_chat_goes_on():
+    world = World()
+    world.send(body="not json", group="1")
+    world.send("hello")
+    await world.drain()
+    [(message, letter)] = world.inbox.dead_letters
+    assert message.body == "not json"
+    assert letter.reason == "invalid_json"
+    assert [event["type"] for event in world.events] == [
+        "agent.job.rejected",
+        "agent.job.completed",
+    ]
+    assert world.events[0]["data"]["message_id"] == "m-1"
+
+
+async def test_a_message_in_another_group_is_refused_because_it_could_run_beside_the_chat():
+    world = World()
+    world.send("hello", chat="1", group="other")
+    assert isinstance(await world.step(), DeadLetter)
+    [event] = world.events
+    assert event["data"]["reason"] == "group_mismatch"
+    assert "'1'" in event["data"]["error_message"]
+    assert world.agent.turns == []
+
+
+async def test_an_unauthorized_message_claims_no_job_id():
+    world = World(auth_tokens=("secret",))
+    world.send("evil", job_id="j-1", attributes={"auth_token": "wrong"})
+    world.send("good", job_id="j-1", attributes={"auth_token": "secret"})
+    await world.drain()
+    assert [event["id"] for event in world.events] == ["sqs-m-1/rejected", "j-1/completed"]
+    assert "secret" not in "".join(world.publisher.events)
+
+
+async def test_a_model_outside_the_policy_is_refused_with_the_allowed_ones():
+    world = World(models=("sonnet",))
+    world.send("hello", model="gpt-4")
+    await world.drain()
+    data = world.events[0]["data"]
+    assert data["reason"] == "model_not_allowed"
+    assert "'gpt-4'" in data["error_message"]
+    assert "sonnet" in data["error_message"]
+
+
+async def test_a_job_id_of_another_chat_is_refused_and_leaves_that_job_alone():
+    world = World()
+    world.send("one", chat="1", job_id="j-1")
+    world.send("two", chat="2", job_id="j-1")
+    await world.drain()
+    assert [event["id"] for event in world.events] == ["j-1/completed", "sqs-m-2/rejected"]
+    assert (await world.ledger.get("j-1")).state is JobState.PUBLISHED
+
+
+async def test_a_failure_that_may_pass_is_retried_with_nothing_committed_in_between():
+    failures = iter([AgentFailure("died", "killed"), AgentFailure("no_result", "silence")])
+
+    async def flaky(turn, checkout):
+        checkout.transcript.append("garbage of a failed attempt")
+        failure = next(failures, None)
+        if failure:
+            return failure
+        checkout.transcript.pop()
+        return await echo(turn, checkout)
+
+    world = World(flaky)
+    world.send("one", job_id="j-1")
+    await world.drain()
+    assert world.responses == ["one"]
+    assert (await world.ledger.get("j-1")).attempt == 3
+
+
+async def test_a_job_whose_attempts_are_used_up_fails_and_its_chat_goes_on_from_the_last_commit():
+    async def poison(turn, checkout):
+        if turn.prompt == "poison":
+            return AgentFailure("died", "exit code 137")
+        return await echo(turn, checkout)
+
+    world = World(poison, max_attempts=3)
+    world.send("one")
+    world.send("poison", job_id="j-p")
+    world.send("two")
+    await world.drain()
+    assert world.responses[0] == "one"
+    assert world.responses[2] == "one | two"
+    failed = world.events[1]
+    assert (failed["type"], failed["data"]["error_code"]) == ("agent.job.failed", "agent_died")
+    [(_, letter)] = world.inbox.dead_letters
+    assert (letter.job_id, letter.reason, letter.attempt) == ("j-p", "agent_died", 3)
+
+
+async def test_a_replayed_dead_letter_runs_again_as_the_same_job():
+    healthy = False
+
+    async def sick(turn, checkout):
+        return await echo(turn, checkout) if healthy else AgentFailure("died", "x")
+
+    world = World(sick, max_attempts=1)
+    world.send("one", job_id="j-1")
+    await world.drain()
+    healthy = True
+    world.send("one", job_id="j-1", attributes={"dead_letter_attempt": "1"})
+    world.send("one", job_id="j-1", attributes={"dead_letter_attempt": "1"})
+    await world.drain()
+    assert [event["id"] for event in world.events] == ["j-1/failed", "j-1/completed"]
+    assert (await world.ledger.get("j-1")).attempt == 2
+
+
+async def test_a_session_whose_files_are_gone_starts_anew_and_the_result_says_so():
+    world = World()
+    world.send("one")
+    await world.drain()
+    world.checkouts.segments.clear()
+    world.send("two")
+    world.send("three")
+    await world.drain()
+    reset = world.events[1]["data"]
+    assert (reset["session_status"], reset["response"]) == ("reset", "two")
+    assert "missing" in reset["session_note"]
+    assert world.responses[2] == "two | three"
+
+
+async def test_a_corrupt_segment_resets_the_session_and_the_result_says_so():
+    world = World()
+    world.send("one")
+    await world.drain()
+    for lines in world.checkouts.segments.values():
+        lines[0] = "tampered"
+    world.send("two")
+    await world.drain()
+    assert world.events[1]["data"]["session_status"] == "reset"
+    assert "corrupt" in world.events[1]["data"]["session_note"]
+
+
+async def test_a_mapping_that_has_expired_starts_a_new_session():
+    world = World(session_ttl_seconds=100.0)
+    world.send("one")
+    await world.drain()
+    world.clock.advance(101)
+    world.send("two")
+    await world.drain()
+    assert world.events[1]["data"]["session_status"] == "reset"
+    assert world.responses == ["one", "two"]
+
+
+async def test_the_mapping_is_refreshed_by_every_turn():
+    world = World(session_ttl_seconds=100.0)
+    for text in ("one", "two", "three"):
+        world.send(text)
+        await world.drain()
+        world.clock.advance(60)
+    assert world.responses[-1] == "one | two | three"
+
+
+async def test_a_live_lease_elsewhere_is_waited_for_and_not_taken():
+    world = World()
+    message = world.send("one", job_id="j-1")
+    started, finish = asyncio.Event(), asyncio.Event()
+
+    async def slow(turn, checkout):
+        started.set()
+        await finish.wait()
+        return await echo(turn, checkout)
+
+    world.agent.script = slow
+    first = asyncio.create_task(process(message, world.ports))
+    await started.wait()
+    second = await process(message, world.with_ports(owner="worker-b"))
+    assert second == Retry(120.0, "busy")
+    finish.set()
+    assert await first == Ack()
+    assert world.responses == ["one"]
+
+
+async def test_a_zombie_whose_lease_was_taken_over_commits_nothing():
+    world = World()
+    message = world.send("one", job_id="j-1")
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    async def frozen(turn, checkout):
+        asleep.set()
+        await wake.wait()
+        return await echo(turn, checkout)
+
+    zombie_ports = world.with_ports(
+        agent=type(world.agent)(frozen), clock=type(world.clock)(world.clock.now())
+    )
+    zombie = asyncio.create_task(process(message, zombie_ports))
+    await asleep.wait()
+    world.clock.advance(121)  # the zombie's own clock stands still: it does not renew
+    assert await process(message, world.with_ports(owner="worker-b")) == Ack()
+    wake.set()
+    assert await zombie == Retry(None, "lease_lost")
+    assert world.responses == ["one"]
+    assert world.ledger.heads["default/1"].version == 1
+
+
+async def test_the_heartbeat_keeps_a_long_turn_its_lease():
+    world = World()
+    message = world.send("one")
+    started, finish = asyncio.Event(), asyncio.Event()
+
+    async def slow(turn, checkout):
+        started.set()
+        await finish.wait()
+        return await echo(turn, checkout)
+
+    world.agent.script = slow
+    running = asyncio.create_task(process(message, world.ports))
+    await started.wait()
+    for _ in range(10):
+        world.clock.advance(40)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert world.ledger.heads["default/1"].lease.live(world.clock.now() + 100)
+    assert world.inbox.receive(120) is None
+    finish.set()
+    assert await running == Ack()
+
+
+async def test_a_lost_lease_stops_the_turn_at_the_next_heartbeat():
+    world = World()
+    message = world.send("one")
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def endless(turn, checkout):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    world.agent.script = endless
+    running = asyncio.create_task(process(message, world.ports))
+    await started.wait()
+    head = world.ledger.heads["default/1"]
+    world.ledger.heads["default/1"] = type(head)("default/1", generation=99)
+    world.clock.advance(40)
+    assert await running == Retry(None, "lease_lost")
+    assert stopped.is_set()
+
+
+async def test_a_drained_turn_frees_its_chat_and_does_not_count_as_an_attempt():
+    world = World(max_attempts=1)
+    message = world.send("one", job_id="j-1")
+    started = asyncio.Event()
+
+    async def endless(turn, checkout):
+        started.set()
+        await asyncio.Event().wait()
+
+    world.agent.script = endless
+    running = asyncio.create_task(process(message, world.ports))
+    await started.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert world.ledger.heads["default/1"].lease is None
+    world.agent.script = echo
+    assert await process(message, world.ports) == Ack()
+    assert world.responses == ["one"]
+
+
+async def test_a_result_that_was_committed_and_not_published_is_only_published():
+    world = World()
+    message = world.send("one", job_id="j-1")
+
+    class Down:
+        async def publish(self, event):
+            raise UnavailableError("sns", "down")
+
+    disposition = await process(message, world.with_ports(publisher=Down()))
+    assert isinstance(disposition, Retry)
+    assert (await world.ledger.get("j-1")).state is JobState.ANSWERED
+    assert await process(message, world.ports) == Ack()
+    assert world.responses == ["one"]
+    assert len(world.agent.turns) == 1
+
+
+async def test_a_worker_that_is_cut_off_in_every_attempt_ends_in_the_dlq():
+    world = World(max_attempts=2)
+    message = world.send("one", job_id="j-1")
+
+    class Killed(BaseException):
+        pass
+
+    async def killed(turn, checkout):
+        raise Killed
+
+    world.agent.script = killed
+    for _ in range(2):
+        try:
+            await process(message, world.ports)
+        except Killed:
+            world.clock.advance(121)
+    disposition = await process(message, world.ports)
+    assert isinstance(disposition, DeadLetter)
+    assert disposition.reason == "attempts_exhausted"
+
+
+async def test_a_defect_in_the_worker_retries_the_message_and_does_not_quote_it():
+    async def defect(turn, checkout):
+        message = f"cannot handle {turn.prompt}"
+        raise KeyError(message)
+
+    world = World(defect, max_attempts=1)
+    world.send("my secret", job_id="j-1")
+    disposition = await world.step()
+    assert isinstance(disposition, DeadLetter)
+    assert disposition.reason == "internal_error"
+    assert "my secret" not in disposition.error
+
+
+async def test_a_large_result_travels_as_a_pointer():
+    async def long(turn, checkout):
+        answer = await echo(turn, checkout)
+        return AgentResult(
+            session_id=answer.session_id, subtype="success", is_error=False, text="ä" * 300_000
+        )
+
+    world = World(long)
+    world.send("one", job_id="j-1")
+    await world.drain()
+    [event] = world.publisher.events
+    assert len(event.encode()) < 256 * 1024
+    data = world.events[0]["data"]
+    assert data["response_ref"]["size"] == 600_000
+    assert data["response"].startswith("äää")
+    assert len(world.ports.results.texts[data["response_ref"]["key"]]) == 300_000

@@ -1,0 +1,55 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.session import Segment, SessionHead, merge_from, plan_session, reset_session
+
+SEGMENT = Segment("k", 10, "00", 0.0)
+HEAD = SessionHead("default/1", session_id="s-1", segments=(SEGMENT,), expires_at=200.0)
+
+
+def test_a_chat_continues_its_committed_session():
+    plan = plan_session(HEAD, "continue", 100.0, "fresh")
+    assert (plan.session_id, plan.status, plan.segments) == ("s-1", "continued", (SEGMENT,))
+
+
+def test_a_chat_without_a_session_starts_one():
+    assert plan_session(SessionHead("default/1"), "continue", 100.0, "fresh").status == "new"
+
+
+def test_a_request_for_a_new_session_leaves_the_old_files_alone():
+    plan = plan_session(HEAD, "new", 100.0, "fresh")
+    assert (plan.session_id, plan.status, plan.segments) == ("fresh", "new", ())
+
+
+def test_an_expired_mapping_is_gone_even_while_its_row_is_not_yet_deleted():
+    plan = plan_session(HEAD, "continue", 200.0, "fresh")
+    assert (plan.session_id, plan.status) == ("fresh", "reset")
+    assert plan.note == "the previous session had expired"
+
+
+def test_a_reset_says_which_session_was_lost_and_why():
+    plan = reset_session(plan_session(HEAD, "continue", 100.0, "-"), "missing", "fresh")
+    assert (plan.session_id, plan.status, plan.segments) == ("fresh", "reset", ())
+    assert "s-1 are missing" in plan.note
+
+
+@given(st.lists(st.integers(1, 10**7), min_size=1, max_size=300), st.integers(2, 6))
+def test_segments_stay_few_and_hold_every_byte_however_long_the_conversation(deltas, limit):
+    sizes: list[int] = []
+    for delta in deltas:
+        first = merge_from(sizes, delta, limit)
+        sizes = [*sizes[:first], sum(sizes[first:]) + delta]
+        assert len(sizes) <= limit
+    assert sum(sizes) == sum(deltas)
+
+
+@given(st.integers(100, 2000))
+def test_merging_rewrites_each_byte_only_a_few_times(turns):
+    sizes: list[int] = []
+    written = 0
+    for _ in range(turns):
+        first = merge_from(sizes, 1000, 3)
+        sizes = [*sizes[:first], sum(sizes[first:]) + 1000]
+        written += sizes[-1]
+    # Three levels: at most about the cube root of the number of turns per level.
+    assert written / (turns * 1000) < 3 * turns ** (1 / 2)

@@ -1,0 +1,111 @@
+"""The final event of a job, built once and stored with the commit, so that every publication of it
+is the same event."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts import (
+    JobCompleted,
+    JobCompletedEvent,
+    JobFailed,
+    JobFailedEvent,
+    JobRejected,
+    JobRejectedEvent,
+)
+from worker.domain.admission import Rejection
+from worker.domain.claim import Claim
+from worker.domain.message import InboundMessage
+from worker.domain.turn import Conclude
+
+MAX_EVENT_BYTES = 240 * 1024
+"""SNS and EventBridge both take 256 KiB, attributes and envelope included."""
+
+BEGINNING_CHARACTERS = 4000
+"""How much of a response that is too large stays in the event."""
+
+
+def completed_event(claim: Claim, conclusion: Conclude, now: float) -> JobCompletedEvent:
+    """The turn took place."""
+    result = conclusion.result
+    data = JobCompleted(
+        **_about(claim),
+        is_error=conclusion.is_error,
+        error_message=conclusion.error_message,
+        response=result.text,
+        session_id=claim.plan.session_id,
+        session_status=claim.plan.status,
+        session_note=claim.plan.note,
+        model=claim.job.spec.model,
+        cost_usd=result.cost_usd,
+        num_turns=result.num_turns,
+        stop_reason=conclusion.stop_reason,
+        structured_output=result.structured_output,
+        usage=result.usage,
+        duration_ms=result.duration_ms,
+        attempt=claim.attempt,
+    )
+    return JobCompletedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+
+
+def too_large(event: str) -> bool:
+    """Whether an event must leave its response behind."""
+    return len(event.encode()) > MAX_EVENT_BYTES
+
+
+def pointing(event: JobCompletedEvent, ref: dict[str, Any]) -> JobCompletedEvent:
+    """The same event with the beginning of its response and a pointer to the whole of it.
+
+    A structured output that alone is too large is left out: the response is its JSON.
+    """
+    data = event.data.model_dump()
+    data |= {"response": data["response"][:BEGINNING_CHARACTERS], "response_ref": ref}
+    if too_large(json.dumps(data["structured_output"])):
+        data["structured_output"] = None
+    return event.model_copy(update={"data": JobCompleted.model_validate(data)})
+
+
+def failed_event(claim: Claim, code: str, message: str, now: float) -> str:
+    """All attempts failed."""
+    data = JobFailed(
+        **_about(claim),
+        error_code=code,
+        error_message=message,
+        session_id=claim.head.session_id,
+        model=claim.job.spec.model,
+        attempt=claim.attempt,
+    )
+    event = JobFailedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+    return event.to_json()
+
+
+def rejected_event(message: InboundMessage, rejection: Rejection, now: float) -> str:
+    """The message is not a job."""
+    request = rejection.request
+    data = JobRejected(
+        job_id=rejection.job_id,
+        tenant_id=request.tenant_id if request else None,
+        chat_id=request.chat_id if request else None,
+        thread_id=request.thread_id if request else None,
+        error_message=rejection.error,
+        reason=rejection.reason,
+        message_id=message.message_id,
+        metadata=dict(request.metadata) if request else {},
+    )
+    traceparent = request.traceparent if request else None
+    return JobRejectedEvent.of(data, time=_utc(now), traceparent=traceparent).to_json()
+
+
+def _about(claim: Claim) -> dict[str, Any]:
+    request = claim.job.request
+    return {
+        "job_id": claim.job.job_id,
+        "tenant_id": request.tenant_id,
+        "chat_id": request.chat_id,
+        "thread_id": request.thread_id,
+        "metadata": dict(request.metadata),
+    }
+
+
+def _utc(now: float) -> datetime:
+    return datetime.fromtimestamp(now, UTC)
