@@ -48,6 +48,16 @@ TRANSIENT_CODES = frozenset(
 )
 
 
+def patiently(attempts: int = 3) -> AsyncRetrying:
+    """The retry policy of every AWS call: full jitter, up to 2 s, while it is unavailable."""
+    return AsyncRetrying(
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.1, max=2),
+        retry=retry_if_exception_type(UnavailableError),
+        reraise=True,
+    )
+
+
 class RefusedError(WorkerError):
     """AWS answered no.
 
@@ -104,12 +114,7 @@ class Aws:
             except BotoCoreError as exc:
                 raise UnavailableError(service, f"{operation}: {exc}") from exc
 
-        async for attempt in AsyncRetrying(
-            stop=stop_after_attempt(attempts),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            retry=retry_if_exception_type(UnavailableError),
-            reraise=True,
-        ):
+        async for attempt in patiently(attempts):
             with attempt:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, request)
         msg = "tenacity ended without an outcome"

@@ -161,11 +161,12 @@ class S3Checkouts:
     def clear(self) -> None:
         """Remove what a killed process left, when no other process works below `work_dir`."""
         self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Held, and so kept open, until this process ends.
-        self._lock = (self._work_dir / ".lock").open("w")
+        # Held until this process ends: a bare descriptor, which nothing closes before.
+        lock = os.open(self._work_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(lock)
             return
         for path in self._work_dir.iterdir():
             if path.is_dir() and _CHAT_DIRECTORY.match(path.name):

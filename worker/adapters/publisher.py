@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from worker.adapters.aws import TRANSIENT_CODES, Aws, RefusedError
+from worker.adapters.aws import TRANSIENT_CODES, Aws, RefusedError, patiently
 from worker.domain.errors import UnavailableError
 
 EVENT_SOURCE = "agent-worker"
@@ -55,22 +56,22 @@ class AwsPublisher:
         )
 
     async def _to_bus(self, event: str, envelope: dict[str, Any]) -> None:
-        answer = await self._aws.call(
-            "events",
-            "put_events",
-            Entries=[
-                {
-                    "Source": EVENT_SOURCE,
-                    "DetailType": envelope["type"],
-                    "Detail": event,
-                    "EventBusName": self._bus_name,
-                }
-            ],
-        )
-        # PutEvents answers 200 and says entry by entry what failed.
-        for entry in answer.get("Entries", []):
-            code = entry.get("ErrorCode")
-            if code in TRANSIENT_CODES:
-                raise UnavailableError("events", f"put_events: {code}")
-            if code:
-                raise RefusedError("events put_events", code, entry.get("ErrorMessage", ""), ())
+        entry = {
+            "Source": EVENT_SOURCE,
+            "DetailType": envelope["type"],
+            "Detail": event,
+            "EventBusName": self._bus_name,
+        }
+        async for attempt in patiently():
+            with attempt:
+                answer = await self._aws.call("events", "put_events", attempts=1, Entries=[entry])
+                _check(answer["Entries"][0])
+
+
+def _check(outcome: Mapping[str, Any]) -> None:
+    """PutEvents answers 200 and says entry by entry what failed."""
+    code = outcome.get("ErrorCode")
+    if code in TRANSIENT_CODES:
+        raise UnavailableError("events", f"put_events: {code}")
+    if code:
+        raise RefusedError("events put_events", code, outcome.get("ErrorMessage", ""), ())

@@ -21,6 +21,7 @@ from claude_agent_sdk import SessionKey
 COMPRESSION_LEVEL = 3
 MAX_HEADER = 64 * 1024
 COPY_CHUNK = 1024 * 1024
+READ_CHUNK = 64 * 1024
 
 
 class MalformedSegmentError(Exception):
@@ -53,8 +54,7 @@ def decode(stored: IO[bytes]) -> Iterator[tuple[SessionKey, IO[bytes]]]:
     Raises MalformedSegmentError for anything that `encode` has not written.
     """
     try:
-        reader = zstandard.ZstdDecompressor().stream_reader(stored, read_across_frames=True)
-        with io.BufferedReader(reader) as plain:
+        with io.BufferedReader(_Frames(stored)) as plain:
             while header := plain.readline(MAX_HEADER):
                 key, size = _header(header)
                 part = _Part(plain, size)
@@ -114,11 +114,45 @@ def _header(line: bytes) -> tuple[SessionKey, int]:
 def _inside(root: Path, key: SessionKey) -> Path:
     subpath = key.get("subpath")
     name = f"{key['session_id']}/{subpath}" if subpath else key["session_id"]
-    target = (root / f"{name}.jsonl").resolve()
-    if not target.is_relative_to(root.resolve()) or "\0" in name:
+    try:
+        target = (root / f"{name}.jsonl").resolve()
+    except ValueError as exc:  # a NUL character
+        raise MalformedSegmentError(str(exc)) from exc
+    if not target.is_relative_to(root.resolve()):
         msg = f"the transcript key {name!r} leaves its directory"
         raise MalformedSegmentError(msg)
     return target
+
+
+class _Frames(io.RawIOBase):
+    """The plain bytes of concatenated zstd frames. zstandard's own stream reader takes a frame
+    that was cut short for the end; this says so."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
+        while not self._plain:
+            stored = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
+            stored = stored or self._source.read(READ_CHUNK)
+            if not stored:
+                if self._begun:
+                    msg = "a segment ends in the middle of a frame"
+                    raise MalformedSegmentError(msg)
+                return 0
+            self._begun = True
+            self._plain = memoryview(self._frame.decompress(stored))
+        size = min(len(buffer), len(self._plain))
+        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        return size
 
 
 class _Part(io.RawIOBase):
