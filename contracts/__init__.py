@@ -1,0 +1,67 @@
+"""The contract with the agent worker: requests in, events out. Needs only pydantic.
+
+producer = Producer.from_env(os.environ)
+sent = producer.enqueue(user_message="Hello", chat_id="123")
+print(producer.wait(sent.job_id, timeout=120).data.response)
+
+request = JobRequest.parse(message_body)  # the worker's side; raises InvalidRequest
+event = parse_event(notification_body)  # a subscriber's side; raises InvalidEvent
+assert isinstance(event, JobCompletedEvent | JobFailedEvent | JobRejectedEvent)
+"""
+
+from contracts.addressing import deduplication_id, event_id, message_group_id, session_key
+from contracts.auth import authorized, sign, verify_signature, verify_token
+from contracts.client import Enqueued, Producer, build_message
+from contracts.errors import (
+    ContractError,
+    InvalidConfiguration,
+    InvalidEvent,
+    InvalidRequest,
+    ResultTimeout,
+    ResultUnavailable,
+)
+from contracts.events import (
+    CloudEvent,
+    Event,
+    JobCompleted,
+    JobCompletedEvent,
+    JobFailed,
+    JobFailedEvent,
+    JobRejected,
+    JobRejectedEvent,
+    ResponseRef,
+    parse_event,
+)
+from contracts.request import JobOptions, JobRequest
+
+__all__ = [
+    "CloudEvent",
+    "ContractError",
+    "Enqueued",
+    "Event",
+    "InvalidConfiguration",
+    "InvalidEvent",
+    "InvalidRequest",
+    "JobCompleted",
+    "JobCompletedEvent",
+    "JobFailed",
+    "JobFailedEvent",
+    "JobOptions",
+    "JobRejected",
+    "JobRejectedEvent",
+    "JobRequest",
+    "Producer",
+    "ResponseRef",
+    "ResultTimeout",
+    "ResultUnavailable",
+    "authorized",
+    "build_message",
+    "deduplication_id",
+    "event_id",
+    "message_group_id",
+    "parse_event",
+    "session_key",
+    "sign",
+    "verify_signature",
+    "verify_token",
+]

@@ -1,0 +1,86 @@
+"""The errors of the contract. They carry data; their text is for people.
+
+ContractError
+├── InvalidRequest        a body is not a valid request: a code and every problem
+├── InvalidEvent          a body is not an event that this version knows
+├── InvalidConfiguration  a producer cannot work with what it was given (also a ValueError)
+├── ResultTimeout         no result within the time (also a TimeoutError)
+└── ResultUnavailable     the job has ended, but its record holds no event
+"""
+# ruff: noqa: N818 - named for what happened, as producers will read them
+
+from collections.abc import Sequence
+from typing import Literal
+
+
+class ContractError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class InvalidRequest(ContractError):
+    """A body is not a valid request.
+
+    Attributes:
+        code: "invalid_json" (it cannot be read) or "invalid_request" (it breaks a rule).
+        problems: one text each: field, what is wrong, with which value, what to do. Values are
+            shortened; the user's text is never in it.
+    """
+
+    def __init__(
+        self, code: Literal["invalid_json", "invalid_request"], problems: Sequence[str]
+    ) -> None:
+        self.code = code
+        self.problems = list(problems)
+        super().__init__("; ".join(problems))
+
+
+class InvalidEvent(ContractError):
+    """A body is not an event that this version knows.
+
+    Attributes:
+        code: "invalid_json", "invalid_event", or "unknown_type": a type of a later version, to be
+            skipped by a reader that does not want it.
+        problems: one text each: field and what is wrong, never a value.
+    """
+
+    def __init__(
+        self,
+        code: Literal["invalid_json", "invalid_event", "unknown_type"],
+        problems: Sequence[str],
+    ) -> None:
+        self.code = code
+        self.problems = list(problems)
+        super().__init__("; ".join(problems))
+
+
+class InvalidConfiguration(ContractError, ValueError):
+    """A producer cannot work with what it was given. The text names the setting."""
+
+
+class ResultTimeout(ContractError, TimeoutError):
+    """A job had no result in time. It may still get one: wait again, nothing needs resending.
+
+    Attributes:
+        job_id: the job; seconds: how long was waited; state: the last state seen, None when the
+            job had no record yet (its message still waits in the queue).
+    """
+
+    def __init__(self, job_id: str, seconds: float, state: str | None) -> None:
+        self.job_id = job_id
+        self.seconds = seconds
+        self.state = state
+        seen = f"its last state was {state!r}" if state else "no worker has taken it yet"
+        super().__init__(f"job {job_id} has no result after {seconds:g} s: {seen}; wait again")
+
+
+class ResultUnavailable(ContractError):
+    """A job has ended, but its record holds no event.
+
+    Attributes:
+        job_id: the job; state: how it ended.
+    """
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        super().__init__(f"job {job_id} is {state!r} but its record holds no event")
