@@ -1,0 +1,149 @@
+"""What the emulator drops without a word is asserted on the template: infra/resources.yml as it
+is written, and as it comes out of packaging."""
+
+import pytest
+
+from tests.deploy.templates import parameter, properties, resource
+from worker.adapters.checkout import REFRESH_SECONDS
+from worker.settings import Settings
+
+DAY = 86400
+
+
+def upper_limit(setting):
+    [limit] = [m.le for m in Settings.model_fields[setting].metadata if hasattr(m, "le")]
+    return limit
+
+
+def test_each_output_is_named_like_a_setting(template):
+    names = set(template["Outputs"]) - {"ServerlessDeploymentBucketName"}
+    assert names == {
+        "QueueUrl",
+        "DlqUrl",
+        "SessionTable",
+        "JobTable",
+        "SessionBucket",
+        "ResultTopicArn",
+        "EventBusName",
+    }
+
+
+@pytest.mark.parametrize("table", ["JobTable", "SessionTable"])
+def test_tables_expire_items_and_can_be_restored_to_any_second(template, table):
+    wanted = properties(template, table)
+    assert wanted["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert wanted["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert wanted["SSESpecification"] == {"SSEEnabled": True}
+    assert wanted["BillingMode"] == "PAY_PER_REQUEST"
+
+
+@pytest.mark.parametrize("table", ["JobTable", "SessionTable"])
+def test_tables_of_production_refuse_deletion(template, table):
+    assert template["Conditions"]["Production"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
+    protection = properties(template, table)["DeletionProtectionEnabled"]
+    assert protection == {"Fn::If": ["Production", True, False]}
+
+
+@pytest.mark.parametrize("name", ["JobTable", "SessionTable", "SessionBucket"])
+def test_state_outlives_its_stack(template, name):
+    assert resource(template, name)["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource(template, name)["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [("JobTable", "job_id"), ("SessionTable", "session_key")]
+)
+def test_tables_have_the_keys_that_the_ledger_uses(template, table, key):
+    assert properties(template, table)["KeySchema"] == [{"AttributeName": key, "KeyType": "HASH"}]
+
+
+def test_nothing_with_state_has_a_fixed_name(template):
+    """A retained table would otherwise block the stack's next creation."""
+    for name, attribute in {
+        "JobTable": "TableName",
+        "SessionTable": "TableName",
+        "SessionBucket": "BucketName",
+        "JobQueue": "QueueName",
+        "DeadLetterQueue": "QueueName",
+    }.items():
+        assert attribute not in properties(template, name)
+
+
+def test_the_bucket_is_private_encrypted_and_owned(template):
+    bucket = properties(template, "SessionBucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert "VersioningConfiguration" not in bucket
+
+
+def expiry_days(template, prefix):
+    rules = properties(template, "SessionBucket")["LifecycleConfiguration"]["Rules"]
+    [rule] = [rule for rule in rules if rule.get("Prefix") == prefix]
+    assert rule["Status"] == "Enabled"
+    return parameter(template, rule["ExpirationInDays"]["Ref"])
+
+
+def test_a_segment_is_kept_longer_than_any_session_can_refer_to_it(template):
+    """A chat may refer to a segment until it is rewritten (30 days after it was made at the
+    latest commit) and then until the session expires."""
+    kept = expiry_days(template, "sessions/")
+    assert kept >= Settings.model_fields["session_ttl_days"].default + REFRESH_SECONDS / DAY
+    longest = upper_limit("session_ttl_days")
+    assert kept >= longest + REFRESH_SECONDS / DAY
+
+
+def test_large_results_expire(template):
+    assert expiry_days(template, "results/") == 30
+
+
+def test_unfinished_uploads_are_removed_after_a_day(template):
+    rules = properties(template, "SessionBucket")["LifecycleConfiguration"]["Rules"]
+    assert {"DaysAfterInitiation": 1} in [r.get("AbortIncompleteMultipartUpload") for r in rules]
+
+
+@pytest.mark.parametrize("queue", ["JobQueue", "DeadLetterQueue"])
+def test_queues_are_fifo_with_the_throughput_of_their_groups(template, queue):
+    wanted = properties(template, queue)
+    assert wanted["FifoQueue"] is True
+    assert wanted["DeduplicationScope"] == "messageGroup"
+    assert wanted["FifoThroughputLimit"] == "perMessageGroupId"
+    assert wanted["MessageRetentionPeriod"] == 14 * DAY
+    assert wanted["SqsManagedSseEnabled"] is True
+
+
+@pytest.mark.parametrize("queue", ["JobQueue", "DeadLetterQueue"])
+def test_two_equal_messages_are_two_jobs(template, queue):
+    assert properties(template, queue)["ContentBasedDeduplication"] is False
+
+
+def test_sqs_dead_letters_only_long_after_the_worker_would(template):
+    redrive = properties(template, "JobQueue")["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    assert redrive["maxReceiveCount"] == {"Ref": "MaxReceiveCount"}
+    longest = upper_limit("max_attempts")
+    assert parameter(template, "MaxReceiveCount") > longest
+
+
+@pytest.mark.parametrize(
+    ("policy", "targets"),
+    [
+        ("QueuePolicy", ["JobQueue", "DeadLetterQueue"]),
+        ("SessionBucketPolicy", ["SessionBucket"]),
+        ("ResultTopicPolicy", ["ResultTopic"]),
+    ],
+)
+def test_nothing_is_reached_without_tls(template, policy, targets):
+    wanted = properties(template, policy)
+    [statement] = wanted["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Principal"] == "*"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    attached = wanted.get("Queues") or wanted.get("Topics") or [wanted["Bucket"]]
+    assert attached == [{"Ref": name} for name in targets]
+
+
+def test_the_topic_is_encrypted(template):
+    assert properties(template, "ResultTopic")["KmsMasterKeyId"] == "alias/aws/sns"
