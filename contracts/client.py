@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FINAL_STATES: Final = frozenset({"published", "rejected", "failed", "cancelled"})
 """States of a job's record after which its result no longer changes."""
 
-MAX_POLL_SECONDS: Final = 5.0
+MAX_POLL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Producer:
         Args:
             job_id: as `enqueue` returned it.
             timeout: seconds after which ResultTimeout is raised.
-            poll: seconds before the second look; doubles from look to look, up to 5 s.
+            poll: seconds before the second look; doubles from look to look, up to 1 s.
 
         Raises:
             ResultTimeout: the job may still end; wait again.
@@ -165,20 +165,16 @@ class Producer:
             TableName=self._job_table,
             Key={"job_id": {"S": job_id}},
             ConsistentRead=True,
-            ProjectionExpression="#state, #event, event_ref",
+            ProjectionExpression="#state, #event",
             ExpressionAttributeNames={"#state": "state", "#event": "event"},
         )
         item: dict[str, Any] = answer.get("Item", {})
         return item
 
     def _event(self, job_id: str, state: str, item: Mapping[str, Any]) -> Event:
-        if "event" in item:
-            return parse_event(item["event"]["S"])
-        if "event_ref" not in item:
+        if "event" not in item:
             raise ResultUnavailable(job_id, state)
-        ref = item["event_ref"]["M"]
-        stored = self._client("s3").get_object(Bucket=ref["bucket"]["S"], Key=ref["key"]["S"])
-        return parse_event(stored["Body"].read())
+        return parse_event(item["event"]["S"])
 
     def _client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
         import boto3  # noqa: PLC0415 - see the module's docstring
