@@ -131,6 +131,12 @@ class Bot:
             )
         return self.letters
 
+    def record(self, job_id):
+        """The job's row, as it is stored."""
+        return boto3.client("dynamodb").get_item(
+            TableName=self.environ["JOB_TABLE"], Key={"job_id": {"S": job_id}}
+        )["Item"]
+
     def waiting(self):
         """Messages that the queue still holds, visible or in flight."""
         attributes = self._sqs.get_queue_attributes(

@@ -1,5 +1,6 @@
 """The job queue and its dead-letter queue on SQS FIFO."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +69,8 @@ class SqsInbox:
                 "change_message_visibility",
                 QueueUrl=self._queue_url,
                 ReceiptHandle=message.receipt_handle,
-                VisibilityTimeout=min(max(int(seconds), 0), MAX_VISIBILITY_SECONDS),
+                # Whole seconds, rounded up: a message that comes too early only finds a live lease.
+                VisibilityTimeout=min(max(math.ceil(seconds), 0), MAX_VISIBILITY_SECONDS),
             )
         except RefusedError as exc:
             # The receipt is stale: another delivery exists, and our fence decides, not SQS.
