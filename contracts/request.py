@@ -89,7 +89,7 @@ class JobOptions(BaseModel):
         max_length=32_000,
         repr=False,
         description="A text of at most 32000 characters without control characters other than "
-        "newline, return and tab. It replaces the agent's own system prompt.",
+        "newline, return and tab. It is added to the deployment's system prompt.",
     )
     output_schema: OutputSchema | None = Field(
         default=None,

@@ -204,7 +204,5 @@ async def test_writing_a_segment_again_after_a_lost_answer_is_one_write(s3_store
     segment = Segment(f"sessions/test/{uuid.uuid4()}", 3, "-", 0.0)
     await store.put(segment, b"one")
     await store.put(segment, b"two")
-    answer = await s3_store.aws.call(
-        "s3", "get_object", Bucket=s3_store.bucket, Key=segment.key
-    )
+    answer = await s3_store.aws.call("s3", "get_object", Bucket=s3_store.bucket, Key=segment.key)
     assert answer["Body"].read() == b"one"

@@ -52,16 +52,22 @@ class Sqs:
         return await self.inbox.receive(0, 120)
 
     def dead(self, group):
-        return [m["Body"] for m in self.dead_messages() if m["Attributes"]["MessageGroupId"] == group]
+        return [
+            m["Body"] for m in self.dead_messages() if m["Attributes"]["MessageGroupId"] == group
+        ]
 
     def dead_messages(self):
-        return boto3.client("sqs").receive_message(
-            QueueUrl=self.dlq_url,
-            MaxNumberOfMessages=10,
-            VisibilityTimeout=0,
-            MessageAttributeNames=["All"],
-            MessageSystemAttributeNames=["All"],
-        ).get("Messages", [])
+        return (
+            boto3.client("sqs")
+            .receive_message(
+                QueueUrl=self.dlq_url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=0,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+            )
+            .get("Messages", [])
+        )
 
 
 @pytest.fixture(params=["memory", pytest.param("sqs", marks=pytest.mark.integration)])

@@ -222,9 +222,7 @@ async def test_a_rejection_is_recorded_once(ledger):
 
 async def test_of_many_workers_that_claim_at_once_one_wins(ledger):
     job = a_job()
-    results = await asyncio.gather(
-        *(ledger.claim(job, f"worker-{n}", NOW, 120) for n in range(12))
-    )
+    results = await asyncio.gather(*(ledger.claim(job, f"worker-{n}", NOW, 120) for n in range(12)))
     assert sum(isinstance(result, Claim) for result in results) == 1
     assert all(isinstance(result, Claim | Busy) for result in results)
 

@@ -1,5 +1,5 @@
 """The agent on Bedrock, against a scripted server that answers as Bedrock's runtime does: with
-event stream frames. Each kind of access is the agent's own, apart from the worker's AWS identity."""
+with event stream frames. Each kind of access is the agent's own, apart from the worker's identity."""
 
 import json
 import re

@@ -7,7 +7,7 @@ import re
 import boto3
 import pytest
 
-from contracts import sign
+from contracts import session_key, sign
 from tests.integration.conftest import Bot, running
 
 pytestmark = pytest.mark.integration
@@ -54,6 +54,16 @@ async def test_the_existing_message_format_works_unchanged(bot, body, group):
     assert data.cost_usd > 0
     assert data.num_turns == 1
     assert (data.is_error, data.error_message) == (False, None)
+
+
+async def test_each_job_has_its_own_cost_and_the_chat_their_sum(bot):
+    costs = [(await bot.ask("same text")).cost_usd for _ in range(4)]
+    assert max(costs) < 1.5 * min(costs)  # a resumed CLI must not add the earlier turns to it
+    head = boto3.client("dynamodb").get_item(
+        TableName=bot.environ["SESSION_TABLE"],
+        Key={"session_key": {"S": session_key(bot.chat)}},
+    )["Item"]
+    assert float(head["cost_usd"]["N"]) == pytest.approx(sum(costs))
 
 
 async def test_the_result_arrives_on_topic_and_bus(bot, subscriber):

@@ -79,7 +79,7 @@ async def test_what_a_process_started_ends_with_it(start):
     service = start(script)
     children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
     await until(children.read_text)
-    child = int(children.read_text())  # noqa: ASYNC240 - procfs does not block
+    child = int(children.read_text())
     stop(service)
     await until(lambda: start_time(child) is None)
 

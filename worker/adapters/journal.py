@@ -14,7 +14,7 @@ class PowertoolsJournal:
         self._logger = Logger(service="agent-worker", level=level, use_rfc3339=True, utc=True)
 
     def note(self, step: str, **fields: object) -> None:
-        self._logger.info(step, extra=fields)
+        self._logger.info(step, extra=fields, stacklevel=2)
 
     def failure(self, step: str, exc: BaseException, **fields: object) -> None:
         where = [

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE
-
 from worker.adapters.aws import Aws, RefusedError
 from worker.domain.disposition import DeadLetter
 from worker.domain.message import (

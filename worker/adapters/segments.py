@@ -126,7 +126,8 @@ def _inside(root: Path, key: SessionKey) -> Path:
 
 class _Frames(io.RawIOBase):
     """The plain bytes of concatenated zstd frames. zstandard's own stream reader takes a frame
-    that was cut short for the end; this says so."""
+    that was cut short for the end; this says so.
+    """
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source

@@ -13,6 +13,10 @@ from claude_agent_sdk import (
 
 from worker.adapters.segments import decode, encode
 
+PROCESS_ENTRIES = frozenset({"cost-state"})
+"""Entries about the process that wrote them. A resumed CLI would add its cost to the one that
+`cost-state` carries, and the job's cost would be the whole conversation's."""
+
 
 class Transcript:
     """What was committed (segment files on local disk) and what this turn appends.
@@ -29,7 +33,12 @@ class Transcript:
         self._now_ms = now_ms
 
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
-        lines = [json.dumps(entry) for entry in entries if not self._repeated(key, entry)]
+        lines = [
+            # As compact as the CLI writes them: it finds some of its entries by their first bytes.
+            json.dumps(entry, separators=(",", ":"))
+            for entry in entries
+            if entry["type"] not in PROCESS_ENTRIES and not self._repeated(key, entry)
+        ]
         if lines:
             self._appended.append((key, ("\n".join(lines) + "\n").encode()))
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE, authorized
-
 from contracts import InvalidRequest, JobRequest, message_group_id, session_key
+from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE, authorized
 from worker.domain.job import Job
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, RefusedOptionError, narrow

@@ -1,5 +1,6 @@
 """The final event of a job, built once and stored with the commit, so that every publication of it
-is the same event."""
+is the same event.
+"""
 
 import json
 from datetime import UTC, datetime

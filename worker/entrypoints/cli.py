@@ -45,7 +45,8 @@ def main() -> None:
 
 
 def _fail(text: str, code: int = 1) -> NoReturn:
-    errors.print(f"[bold red]error:[/] {text}", highlight=False, markup=True)
+    errors.print("[bold red]error:[/] ", end="")
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -94,6 +95,8 @@ def send(
     Reads QUEUE_URL, and JOB_TABLE for --wait. Exit status: 0 sent (or answered), 1 not,
     3 answered with an error, 4 no result in time.
     """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
     from contracts import ContractError, Producer, ResultTimeout  # noqa: PLC0415
 
     fields: dict[str, object] = {
@@ -114,7 +117,7 @@ def send(
         event = producer.wait(sent.job_id, timeout=timeout)
     except ResultTimeout as exc:
         _fail(str(exc), code=4)
-    except ContractError as exc:
+    except (ContractError, BotoCoreError, ClientError) as exc:
         _fail(str(exc))
     _show_result(event, as_json=as_json)
     if event.data.is_error:
@@ -133,6 +136,7 @@ def tail(as_json: Json = False) -> None:
     topic = os.environ.get("RESULT_TOPIC_ARN")
     if not topic:
         _fail("RESULT_TOPIC_ARN is not set; load the environment that `agent-worker up` wrote")
+    errors.print("[dim]following result events; Ctrl-C ends it[/]", highlight=False)
     for event in follow(topic):
         if as_json:
             sys.stdout.write(json.dumps(event) + "\n")
@@ -156,7 +160,9 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
     real: Annotated[
         bool,
-        typer.Option("--real", help="Use the real model of your ANTHROPIC_* or BEDROCK_* settings."),
+        typer.Option(
+            "--real", help="Use the real model of your ANTHROPIC_* or BEDROCK_* settings."
+        ),
     ] = False,
     auth: Annotated[
         bool, typer.Option("--auth", help="Require a token of producers; the file has it.")

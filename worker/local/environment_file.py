@@ -44,7 +44,7 @@ def remove_environment_file(path: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raises LocalStackError if the file exists and somebody else wrote it."""
-    if path.exists() and not _is_ours(path):
+    if path.exists() and path.stat().st_size and not _is_ours(path):
         raise LocalStackError(
             f"{path} exists and was not written by this command: "
             "move it away, or name another environment file"

@@ -212,6 +212,7 @@ def _environment(
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         **access,
         **real_model,
+        "AGENT_TOOLS": "Read,Write,Edit,Glob,Grep,Bash",  # Bash is off unless it is asked for
         "WORK_DIR": str(work),
         "POWERTOOLS_TRACE_DISABLED": "true",
     }

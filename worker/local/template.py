@@ -18,5 +18,6 @@ def resources_template() -> Path:
         if path.is_file():
             return path
     raise LocalStackError(
-        f"infra/resources.yml was not found beside {_PACKAGE}: run from a checkout, or install again"
+        f"infra/resources.yml was not found beside {_PACKAGE}: "
+        "run from a checkout, or install the package again"
     )
