@@ -11,10 +11,12 @@ from worker.adapters.agent.credentials import ModelEnvironment
 from worker.adapters.agent.process import install_launcher
 from worker.adapters.agent.profile import ProfileError
 from worker.adapters.aws import Aws
-from worker.adapters.checkout import S3Checkouts, SegmentStore
+from worker.adapters.checkout import S3Checkouts
 from worker.adapters.clock import SystemClock
+from worker.adapters.filetree import Limits
 from worker.adapters.journal import PowertoolsJournal
 from worker.adapters.ledger import DynamoLedger
+from worker.adapters.objects import ObjectStore
 from worker.adapters.publisher import AwsPublisher
 from worker.adapters.queue import SqsInbox
 from worker.adapters.results import S3Results
@@ -50,7 +52,11 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     policy = settings.policy()
     inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)
     checkouts = S3Checkouts(
-        SegmentStore(aws, settings.session_bucket), settings.work_dir, settings.project_path, clock
+        ObjectStore(aws, settings.session_bucket),
+        settings.work_dir,
+        settings.project_path,
+        clock,
+        Limits(settings.max_workspace_files, settings.max_workspace_mb * 1024 * 1024),
     )
     ports = Ports(
         policy=policy,
@@ -66,6 +72,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
             install_launcher(settings.work_dir / "bin"),
             settings.project_path,
             max_retries=settings.model_max_retries,
+            silence_seconds=settings.model_silence_seconds,
             environ=environ,
         ),
         results=S3Results(aws, settings.session_bucket),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from worker.domain.claim import Claim, ClaimResult
 from worker.domain.disposition import DeadLetter
-from worker.domain.job import Job, JobRecord
+from worker.domain.job import Job, JobRecord, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, TurnSpec
 from worker.domain.session import Segment, SessionPlan
@@ -65,12 +65,8 @@ class Ledger(Protocol):
         """The one commit point: session head and job → answered, in one transaction."""
         ...
 
-    async def release(
-        self, claim: Claim, code: str, message: str, now: float, *, counted: bool = True
-    ) -> None:
-        """End the lease after a failed attempt; the job stays running, with its last error.
-        An attempt that is not `counted` (a drain) leaves as many as before.
-        """
+    async def release(self, claim: Claim, pause: "Pause", now: float) -> None:
+        """End the lease; the job stays running, with its last error and what it has spent."""
         ...
 
     async def fail(
@@ -89,6 +85,25 @@ class Ledger(Protocol):
 
     async def get(self, job_id: str) -> JobRecord | None: ...
 
+    async def unfinished(self, state: str, before: float, limit: int) -> list[JobRecord]:
+        """Jobs that are "running", or whose outcome waits to be published ("unpublished"), and
+        have not changed since `before` (epoch seconds): the oldest first, `limit` at most.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why an attempt ended without an outcome. An attempt that is not `counted` (a drain, the end
+    of a slice) leaves as many as before. `spent` and `slices` are the job's new totals.
+    """
+
+    code: str
+    message: str
+    spent: Spent
+    slices: int
+    counted: bool = True
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -96,30 +111,45 @@ class Commit:
 
     session_id: str
     segments: tuple[Segment, ...]
+    files: tuple[Segment, ...]
     event: str = field(repr=False)
     cost_usd: float
     num_turns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The manifest of a session after a turn: its transcript, and its files."""
+
+    segments: tuple[Segment, ...]
+    files: tuple[Segment, ...]
+
+
 class Checkout(Protocol):
-    """One chat's state on this machine, for one turn: its own directory, nobody else's."""
+    """One chat's state on this machine, for one turn: its own directory, nobody else's.
+
+    `cut_off` says that it holds what an earlier attempt of the job has done, to be continued.
+    """
 
     plan: SessionPlan
     directory: Path
+    cut_off: bool
 
     @property
     def transcript(self) -> Any:  # noqa: ANN401 - the agent SDK's SessionStore; opaque to the story
         """Where the agent's transcript is mirrored; `seal` writes what arrived in it."""
         ...
 
-    @property
-    def transcript_path(self) -> Path:
-        """The directory that the CLI keeps its transcripts in, restored."""
+    async def record(self) -> None:
+        """Make durable what the turn has done so far, outside the commit: should it be cut off,
+        the next attempt of the job continues from here. Raises UnavailableError.
+        """
         ...
 
-    async def seal(self) -> tuple[Segment, ...]:
-        """Store the turn's new transcript as an immutable segment; returns the whole manifest.
-        Nothing refers to it before the commit: a crash leaves garbage, not state.
+    async def seal(self, *, with_files: bool = True) -> Sealed:
+        """Store what the turn has added as immutable segments; returns the whole manifest.
+        Nothing refers to them before the commit: a crash leaves garbage, not state.
+        Raises WorkspaceLimitError; then the files of the last commit can be kept instead.
         """
         ...
 
@@ -142,7 +172,9 @@ class Turn:
     session_key: str
     prompt: str = field(repr=False)
     spec: TurnSpec
-    plan: SessionPlan
+    session_id: str
+    resume: bool
+    """Whether the checkout holds a transcript of this session."""
     seconds: float
     """Time that the turn may take before it is interrupted."""
 

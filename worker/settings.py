@@ -78,10 +78,21 @@ class Settings(BaseModel):
     model_max_retries: int = Field(2, ge=0, le=10, description="the CLI's own retries of a call")
 
     max_attempts: int = Field(Policy().max_attempts, ge=1, le=50)
+    max_slices: int = Field(
+        Policy().max_slices, ge=1, le=100, description="how often a long turn is continued"
+    )
+    model_silence_seconds: float = Field(
+        180.0, gt=0, description="a model that sends nothing for so long is given up on"
+    )
+    max_workspace_files: int = Field(10_000, ge=0, description="files that a chat may keep")
+    max_workspace_mb: int = Field(200, ge=0, description="their size in all, in MiB")
     lease_seconds: float = Field(Policy().lease_seconds, ge=3, le=43_200)
     session_ttl_days: float = Field(30, gt=0, le=60)
     job_ttl_days: float = Field(30, gt=0)
     work_dir: Path = Path("/tmp/agent-worker")  # noqa: S108 - Lambda's only writable place; mode 0700
+    drain_seconds: float = Field(
+        25.0, ge=0, description="how long a stopping host lets running turns go on"
+    )
     poll_seconds: int = Field(10, ge=0, le=20, description="SQS long poll; bounds the drain too")
     aws_region: str | None = None
     aws_default_region: str | None = None
@@ -121,6 +132,7 @@ class Settings(BaseModel):
             max_budget_usd=self.max_budget_usd,
             timeout_seconds=self.job_timeout_seconds,
             max_attempts=self.max_attempts,
+            max_slices=self.max_slices,
             lease_seconds=self.lease_seconds,
             session_ttl_seconds=self.session_ttl_days * 86400,
             job_ttl_seconds=self.job_ttl_days * 86400,
@@ -132,8 +144,8 @@ def _contradictions(given: Mapping[str, str]) -> list[str]:
     problems = []
     if given.get("AUTH_MODE", "token") == "token" and "SDK_CLIENT_AUTH_TOKEN" not in given:
         problems.append(
-            "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, or "
-            "AUTH_MODE=open when the queue's access policy is the only guard you want"
+            "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, "
+            "or AUTH_MODE=open when the queue's access policy is the only guard you want"
         )
     if given.get("CLAUDE_CODE_USE_BEDROCK", "").lower() in {"1", "true", "yes", "on"}:
         problems += _bedrock_problems(given)
@@ -157,9 +169,11 @@ def _bedrock_problems(given: Mapping[str, str]) -> list[str]:
         return []
     missing = ", ".join(sorted(keys - given.keys()))
     return [
-        (f"{missing}: is not set; Bedrock needs BEDROCK_ACCESS_KEY_ID and "
-        "BEDROCK_SECRET_ACCESS_KEY, or BEDROCK_ROLE_ARN, or BEDROCK_BEARER_TOKEN, apart from the "
-        "worker's own AWS identity")
+        (
+            f"{missing}: is not set; Bedrock needs BEDROCK_ACCESS_KEY_ID and "
+            "BEDROCK_SECRET_ACCESS_KEY, or BEDROCK_ROLE_ARN, or BEDROCK_BEARER_TOKEN, apart from "
+            "the worker's own AWS identity"
+        )
     ]
 
 

@@ -7,13 +7,15 @@ import pytest
 
 from contracts import JobRequest, session_key
 from worker.adapters.aws import Aws
-from worker.adapters.checkout import MAX_SEGMENTS, REFRESH_SECONDS, S3Checkouts, SegmentStore
-from worker.adapters.memory import ManualClock, MemoryCheckouts
+from worker.adapters.checkout import MAX_SEGMENTS, REFRESH_SECONDS, S3Checkouts
+from worker.adapters.filetree import Limits
+from worker.adapters.memory import TOOL_LINE, ManualClock, MemoryCheckouts
+from worker.adapters.objects import ObjectStore
 from worker.domain.claim import Claim
-from worker.domain.errors import StateDamagedError
+from worker.domain.errors import StateDamagedError, WorkspaceLimitError
 from worker.domain.job import Job
 from worker.domain.policy import Policy, narrow
-from worker.domain.session import Segment, SessionHead, SessionPlan
+from worker.domain.session import SessionHead, SessionPlan
 
 PROJECT = "-tmp-workspace"
 
@@ -22,6 +24,18 @@ class MemoryStore:
     def __init__(self):
         self.clock = ManualClock()
         self.checkouts = MemoryCheckouts(self.clock)
+
+    async def call_tool(self, checkout, name):
+        checkout.transcript.append(f"{TOOL_LINE}{name}")
+
+    def write(self, checkout, name, text):
+        checkout.workspace[name] = text
+
+    def delete(self, checkout, name):
+        del checkout.workspace[name]
+
+    def files(self, checkout):
+        return dict(checkout.workspace)
 
     async def append(self, checkout, lines):
         checkout.transcript.extend(lines)
@@ -42,7 +56,7 @@ class S3Store:
     def __init__(self, aws, bucket, work_dir):
         self.clock = ManualClock()
         self.aws, self.bucket = aws, bucket
-        self.checkouts = S3Checkouts(SegmentStore(aws, bucket), work_dir, PROJECT, self.clock)
+        self.checkouts = S3Checkouts(ObjectStore(aws, bucket), work_dir, PROJECT, self.clock)
 
     def _key(self, checkout):
         return {"project_key": PROJECT, "session_id": checkout.plan.session_id}
@@ -50,6 +64,28 @@ class S3Store:
     async def append(self, checkout, lines):
         entries = [{"type": "user", "uuid": uuid.uuid4().hex, "text": line} for line in lines]
         await checkout.transcript.append(self._key(checkout), entries)
+
+    async def call_tool(self, checkout, name):
+        call = {"type": "tool_use", "id": name, "name": "Bash", "input": {}}
+        entry = {
+            "type": "assistant",
+            "uuid": uuid.uuid4().hex,
+            "text": f"{TOOL_LINE}{name}",
+            "message": {"role": "assistant", "content": [call]},
+        }
+        await checkout.transcript.append(self._key(checkout), [entry])
+
+    def write(self, checkout, name, text):
+        path = checkout.directory / "workspace" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def delete(self, checkout, name):
+        (checkout.directory / "workspace" / name).unlink()
+
+    def files(self, checkout):
+        root = checkout.directory / "workspace"
+        return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
 
     async def read(self, checkout):
         loaded = await checkout.transcript.load(self._key(checkout)) or []
@@ -74,11 +110,11 @@ def store(request, tmp_path):
     return S3Store(aws, resources["SESSION_BUCKET"], tmp_path / "work")
 
 
-def a_claim(plan, generation, chat="1"):
+def a_claim(plan, generation, chat="1", job_id=None, attempt=1):
     request = JobRequest(user_message="hi", chat_id=chat)
     key = session_key(request.chat_id, None, "default")
-    job = Job(f"j-{generation}", key, request, narrow(Policy(), request))
-    return Claim(job, "a", 1, 1, generation, False, SessionHead(key), plan, 0.0)
+    job = Job(job_id or f"j-{generation}", key, request, narrow(Policy(), request))
+    return Claim(job, "a", attempt, 1, generation, False, SessionHead(key), plan, 0.0)
 
 
 def new_plan():
@@ -90,8 +126,8 @@ async def turn(store, plan, generation, lines):
     async with store.checkouts.open(a_claim(plan, generation, plan.session_id)) as checkout:
         before = await store.read(checkout)
         await store.append(checkout, lines)
-        segments = await checkout.seal()
-    return before, SessionPlan(plan.session_id, "continued", segments)
+        sealed = await checkout.seal()
+    return before, SessionPlan(plan.session_id, "continued", sealed.segments, sealed.files)
 
 
 async def test_what_was_sealed_is_restored_in_order(store):
@@ -137,6 +173,90 @@ async def test_unicode_and_long_lines_survive(store):
     _, plan = await turn(store, new_plan(), 1, lines)
     before, _ = await turn(store, plan, 2, [])
     assert before == lines
+
+
+async def test_files_are_restored_changed_and_deleted(store):
+    plan = new_plan()
+    async with store.checkouts.open(a_claim(plan, 1, plan.session_id)) as checkout:
+        store.write(checkout, "a.txt", "one")
+        store.write(checkout, "b/c.txt", "two")
+        sealed = await checkout.seal()
+    plan = SessionPlan(plan.session_id, "continued", sealed.segments, sealed.files)
+    async with store.checkouts.open(a_claim(plan, 2, plan.session_id)) as checkout:
+        assert store.files(checkout) == {"a.txt": "one", "b/c.txt": "two"}
+        store.delete(checkout, "a.txt")
+        store.write(checkout, "b/c.txt", "three")
+        sealed = await checkout.seal()
+    plan = SessionPlan(plan.session_id, "continued", sealed.segments, sealed.files)
+    async with store.checkouts.open(a_claim(plan, 3, plan.session_id)) as checkout:
+        assert store.files(checkout) == {"b/c.txt": "three"}
+
+
+async def test_files_of_a_turn_that_was_not_committed_are_gone(store):
+    plan = new_plan()
+    async with store.checkouts.open(a_claim(plan, 1, plan.session_id)) as checkout:
+        store.write(checkout, "a.txt", "one")
+        await checkout.seal()
+    async with store.checkouts.open(a_claim(plan, 2, plan.session_id)) as checkout:
+        assert store.files(checkout) == {}
+
+
+async def cut_off(store, plan, job_id):
+    """A turn that had called a tool, and written a file, when its worker died."""
+    async with store.checkouts.open(a_claim(plan, 7, plan.session_id, job_id)) as checkout:
+        await store.append(checkout, ["prompt"])
+        await store.call_tool(checkout, "t-1")
+        store.write(checkout, "done.txt", "by t-1")
+        await checkout.record()
+        await store.append(checkout, ["never recorded"])
+
+
+async def test_what_a_cut_off_turn_recorded_is_what_its_next_attempt_continues(store):
+    _, plan = await turn(store, new_plan(), 1, ["before"])
+    job_id = f"j-{uuid.uuid4()}"
+    await cut_off(store, plan, job_id)
+    again = a_claim(plan, 8, plan.session_id, job_id, attempt=2)
+    async with store.checkouts.open(again) as checkout:
+        assert checkout.cut_off
+        assert await store.read(checkout) == ["before", "prompt", f"{TOOL_LINE}t-1"]
+        assert store.files(checkout) == {"done.txt": "by t-1"}
+        await store.append(checkout, ["after"])
+        sealed = await checkout.seal()
+    plan = SessionPlan(plan.session_id, "continued", sealed.segments, sealed.files)
+    before, _ = await turn(store, plan, 9, [])
+    assert before == ["before", "prompt", f"{TOOL_LINE}t-1", "after"]
+
+
+async def test_a_second_takeover_finds_the_work_of_both_before_it(store):
+    plan, job_id = new_plan(), f"j-{uuid.uuid4()}"
+    await cut_off(store, plan, job_id)
+    second = a_claim(plan, 8, plan.session_id, job_id, attempt=2)
+    async with store.checkouts.open(second) as checkout:
+        await store.call_tool(checkout, "t-2")
+        await checkout.record()
+    third = a_claim(plan, 9, plan.session_id, job_id, attempt=3)
+    async with store.checkouts.open(third) as checkout:
+        assert await store.read(checkout) == ["prompt", f"{TOOL_LINE}t-1", f"{TOOL_LINE}t-2"]
+        assert store.files(checkout) == {"done.txt": "by t-1"}
+
+
+async def test_a_turn_that_had_called_no_tool_starts_again(store):
+    plan, job_id = new_plan(), f"j-{uuid.uuid4()}"
+    async with store.checkouts.open(a_claim(plan, 1, plan.session_id, job_id)) as checkout:
+        await store.append(checkout, ["prompt", "half a sent"])
+        await checkout.record()
+    again = a_claim(plan, 2, plan.session_id, job_id, attempt=2)
+    async with store.checkouts.open(again) as checkout:
+        assert not checkout.cut_off
+        assert await store.read(checkout) == []
+
+
+async def test_another_job_of_the_chat_does_not_see_the_log(store):
+    plan = new_plan()
+    await cut_off(store, plan, f"j-{uuid.uuid4()}")
+    other = a_claim(plan, 8, plan.session_id, f"j-{uuid.uuid4()}", attempt=2)
+    async with store.checkouts.open(other) as checkout:
+        assert not checkout.cut_off
 
 
 @pytest.fixture
@@ -200,9 +320,42 @@ async def test_leftovers_of_a_killed_process_are_cleared_at_the_next_start(s3_st
 
 @pytest.mark.integration
 async def test_writing_a_segment_again_after_a_lost_answer_is_one_write(s3_store):
-    store = SegmentStore(s3_store.aws, s3_store.bucket)
-    segment = Segment(f"sessions/test/{uuid.uuid4()}", 3, "-", 0.0)
-    await store.put(segment, b"one")
-    await store.put(segment, b"two")
-    answer = await s3_store.aws.call("s3", "get_object", Bucket=s3_store.bucket, Key=segment.key)
+    store = ObjectStore(s3_store.aws, s3_store.bucket)
+    key = f"sessions/test/{uuid.uuid4()}"
+    await store.put(key, b"one")
+    await store.put(key, b"two")
+    answer = await s3_store.aws.call("s3", "get_object", Bucket=s3_store.bucket, Key=key)
     assert answer["Body"].read() == b"one"
+
+
+@pytest.mark.integration
+async def test_only_what_changed_travels(s3_store):
+    plan = new_plan()
+    async with s3_store.checkouts.open(a_claim(plan, 1, plan.session_id)) as checkout:
+        s3_store.write(checkout, "large.txt", os.urandom(500_000).hex())
+        first = await checkout.seal()
+    plan = SessionPlan(plan.session_id, "continued", first.segments, first.files)
+    async with s3_store.checkouts.open(a_claim(plan, 2, plan.session_id)) as checkout:
+        assert (await checkout.seal()).files == first.files
+        s3_store.write(checkout, "small.txt", "x")
+        second = await checkout.seal()
+    assert len(second.files) == 2
+    assert second.files[1].size < 500
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("limits", "says"), [(Limits(files=2), "2 files"), (Limits(size=10), "10 bytes")]
+)
+async def test_a_workspace_over_its_limits_is_refused_and_says_which(
+    s3_store, tmp_path, limits, says
+):
+    checkouts = S3Checkouts(
+        ObjectStore(s3_store.aws, s3_store.bucket), tmp_path, PROJECT, s3_store.clock, limits
+    )
+    async with checkouts.open(a_claim(new_plan(), 1)) as checkout:
+        for n in range(3):
+            s3_store.write(checkout, f"{n}.txt", "12345")
+        with pytest.raises(WorkspaceLimitError, match=says):
+            await checkout.seal()
+        assert (await checkout.seal(with_files=False)).files == ()

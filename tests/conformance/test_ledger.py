@@ -12,10 +12,10 @@ from worker.adapters.ledger import DynamoLedger
 from worker.adapters.memory import MemoryLedger
 from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished
 from worker.domain.errors import LeaseLostError
-from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.policy import Policy, narrow
 from worker.domain.session import Segment
-from worker.ports import Commit
+from worker.ports import Commit, Pause
 
 NOW = 1_800_000_000.25
 DAY = 86400.0
@@ -43,7 +43,7 @@ def a_job(chat=None, job_id=None, **fields):
 
 def a_commit(number=1, cost=0.5):
     segment = Segment(f"sessions/x/{number}", 100 + number, "ab" * 32, NOW + number / 3)
-    return Commit("s-1", (segment,), event='{"id": "e"}', cost_usd=cost, num_turns=2)
+    return Commit("s-1", (segment,), (segment,), event='{"id": "e"}', cost_usd=cost, num_turns=2)
 
 
 async def claimed(ledger, job, now=NOW, owner="worker-a"):
@@ -97,6 +97,7 @@ async def test_a_commit_makes_head_and_result_visible_together(ledger):
     assert following.head.cost_usd == 0.5
     assert following.plan.session_id == "s-1"
     assert following.plan.segments == a_commit().segments
+    assert following.plan.files == a_commit().files
 
 
 async def test_costs_add_up_over_the_turns_of_a_chat(ledger):
@@ -118,7 +119,7 @@ async def test_a_zombie_can_neither_extend_commit_release_nor_fail(ledger):
     with pytest.raises(LeaseLostError):
         await ledger.commit(zombie, a_commit(), NOW + 122, DAY)
     with pytest.raises(LeaseLostError):
-        await ledger.release(zombie, "code", "text", NOW + 122)
+        await ledger.release(zombie, Pause("code", "text", Spent(), 0), NOW + 122)
     with pytest.raises(LeaseLostError):
         await ledger.fail(zombie, "{}", "code", "text", NOW + 122)
     record = await ledger.get(job.job_id)
@@ -146,7 +147,7 @@ async def test_repeating_a_commit_whose_answer_was_lost_changes_nothing(ledger):
 async def test_a_released_job_can_be_claimed_at_once_as_the_next_attempt(ledger):
     job = a_job()
     claim = await claimed(ledger, job)
-    await ledger.release(claim, "model_unavailable", "overloaded", NOW + 1)
+    await ledger.release(claim, Pause("model_unavailable", "overloaded", Spent(), 0), NOW + 1)
     record = await ledger.get(job.job_id)
     assert (record.state, record.error_code) == (JobState.RUNNING, "model_unavailable")
     second = await claimed(ledger, job, NOW + 2)
@@ -156,9 +157,38 @@ async def test_a_released_job_can_be_claimed_at_once_as_the_next_attempt(ledger)
 async def test_an_attempt_that_was_drained_does_not_count(ledger):
     job = a_job()
     claim = await claimed(ledger, job)
-    await ledger.release(claim, "drained", "stopped", NOW + 1, counted=False)
+    await ledger.release(claim, Pause("drained", "stopped", Spent(), 0, counted=False), NOW + 1)
     second = await claimed(ledger, job, NOW + 2)
     assert (second.attempt, second.attempts_used) == (2, 1)
+
+
+async def test_what_earlier_slices_have_spent_is_known_to_the_next(ledger):
+    job = a_job()
+    claim = await claimed(ledger, job)
+    spent = Spent(0.125, 3, 4500)
+    await ledger.release(claim, Pause("sliced", "time", spent, 1, counted=False), NOW + 1)
+    second = await claimed(ledger, job, NOW + 2)
+    assert (second.spent, second.slices) == (spent, 1)
+
+
+async def test_what_has_not_ended_can_be_listed_oldest_first(ledger):
+    jobs = [a_job() for _ in range(3)]
+    claims = [await claimed(ledger, job, NOW - 5000 + n) for n, job in enumerate(jobs)]
+    mine = {job.job_id for job in jobs}
+
+    async def listed(state, before=NOW - 4000):
+        found = await ledger.unfinished(state, before, 100)
+        return [record.job_id for record in found if record.job_id in mine]
+
+    assert await listed("running") == [job.job_id for job in jobs]
+    assert await listed("running", NOW - 4999.5) == [jobs[0].job_id]
+    record = await ledger.commit(claims[1], a_commit(), NOW - 4900, DAY)
+    failed = await ledger.fail(claims[2], "{}", "c", "t", NOW - 4800)
+    assert await listed("running") == [jobs[0].job_id]
+    assert await listed("unpublished") == [jobs[1].job_id, jobs[2].job_id]
+    await ledger.mark_published(record, NOW - 4700)
+    await ledger.mark_published(failed, NOW - 4700)
+    assert await listed("unpublished") == []
 
 
 async def test_a_failed_job_leaves_its_chat_free_and_its_session_unchanged(ledger):

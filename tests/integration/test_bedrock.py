@@ -1,5 +1,7 @@
-"""The agent on Bedrock, against a scripted server that answers as Bedrock's runtime does: with
-with event stream frames. Each kind of access is the agent's own, apart from the worker's identity."""
+"""The agent on Bedrock, against a scripted server that answers as Bedrock's runtime does.
+
+Each kind of access is the agent's own, apart from the worker's AWS identity.
+"""
 
 import json
 import re

@@ -1,13 +1,19 @@
 """The story of a message, and each of its endings, on the in-memory twins."""
 
 import asyncio
+import contextlib
+import uuid
+from dataclasses import replace
 
 from tests.pipeline.world import World, echo
+from worker.adapters.memory import TOOL_LINE
 from worker.domain.disposition import Ack, DeadLetter, Retry
-from worker.domain.errors import UnavailableError
+from worker.domain.errors import UnavailableError, WorkspaceLimitError
 from worker.domain.job import JobState
+from worker.domain.resume import CONTINUE_PROMPT
 from worker.domain.turn import AgentFailure, AgentResult
 from worker.pipeline import process
+from worker.sweeper import Sweep, sweep
 
 
 async def test_a_message_becomes_a_published_result_and_is_acknowledged():
@@ -352,9 +358,6 @@ async def test_a_worker_that_is_cut_off_in_every_attempt_ends_in_the_dlq():
     world = World(max_attempts=2)
     message = world.send("one", job_id="j-1")
 
-    class Killed(BaseException):
-        pass
-
     async def killed(turn, checkout):
         raise Killed
 
@@ -398,3 +401,223 @@ async def test_a_large_result_travels_as_a_pointer():
     assert data["response_ref"]["size"] == 600_000
     assert data["response"].startswith("äää")
     assert len(world.ports.results.texts[data["response_ref"]["key"]]) == 300_000
+
+
+class Killed(BaseException):
+    """A worker that ends at this very place."""
+
+
+def steps(*lines, kill_after=None):
+    """A turn of several tool calls, each recorded before it "runs"; `effects` is what they did."""
+    effects = []
+
+    async def script(turn, checkout):
+        if turn.prompt != CONTINUE_PROMPT:
+            checkout.transcript.append(turn.prompt)
+        done = [line for line in checkout.transcript if line.startswith(TOOL_LINE)]
+        for line in lines[len(done) :]:
+            checkout.transcript.append(f"{TOOL_LINE}{line}")
+            await checkout.record()
+            effects.append(line)
+            checkout.workspace[line] = "made"
+            if line in kill_after:
+                kill_after.remove(line)
+                raise Killed
+        return AgentResult(
+            session_id=turn.session_id,
+            subtype="success",
+            is_error=False,
+            text=" | ".join(checkout.transcript),
+            cost_usd=0.5,
+        )
+
+    script.effects = effects
+    return script
+
+
+async def test_a_turn_that_was_killed_after_each_tool_call_runs_each_of_them_once():
+    script = steps("a", "b", "c", kill_after=["a", "b", "c"])
+    world = World(script)
+    message = world.send("go", job_id="j-1")
+    for _ in range(3):
+        try:
+            await process(message, world.ports)
+        except Killed:
+            world.clock.advance(121)
+    assert await process(message, world.ports) == Ack()
+    assert script.effects == ["a", "b", "c"]
+    assert world.responses == ["go | tool:a | tool:b | tool:c"]
+
+
+async def test_a_turn_longer_than_the_host_allows_is_one_result_with_summed_cost():
+    left = ["slice"] * 3
+
+    async def long(turn, checkout):
+        checkout.transcript.append(turn.prompt)
+        checkout.transcript.append(f"{TOOL_LINE}{len(left)}")
+        late = bool(left) and bool(left.pop())
+        return AgentResult(
+            session_id=turn.session_id,
+            subtype="error_during_execution" if late else "success",
+            is_error=late,
+            timed_out=late,
+            text=" | ".join(checkout.transcript),
+            cost_usd=0.25,
+            num_turns=2,
+            duration_ms=1000,
+        )
+
+    world = World(long, timeout_seconds=600)
+    first = world.send("go", job_id="j-1")
+    world.send("later")
+    for _ in range(3):
+        message = world.inbox.receive(120)
+        assert message.message_id == first.message_id  # its place is the head of its group
+        disposition = await process(message, world.ports, seconds=10)
+        assert disposition == Retry(0, "sliced")
+        await world.carry_out(message, disposition)
+        assert world.events == []
+    await world.drain()
+    [event, after] = world.events
+    assert event["data"]["num_turns"] == 8
+    assert event["data"]["cost_usd"] == 1.0
+    assert event["data"]["duration_ms"] == 4000
+    assert not event["data"]["is_error"]
+    assert event["data"]["response"].startswith(f"go | tool:3 | {CONTINUE_PROMPT}")
+    assert "later" in after["data"]["response"]
+    assert world.ledger.heads["default/1"].cost_usd == 1.25
+
+
+async def test_slices_are_bounded_in_number():
+    async def endless(turn, checkout):
+        checkout.transcript.append(f"{TOOL_LINE}x")
+        return AgentResult(session_id=turn.session_id, subtype="x", is_error=True, timed_out=True)
+
+    world = World(endless, max_slices=3)
+    message = world.send("go")
+    for _ in range(2):
+        assert await process(message, world.ports, seconds=10) == Retry(0, "sliced")
+    assert await process(message, world.ports, seconds=10) == Ack()
+    assert world.events[0]["data"]["stop_reason"] == "max_slices"
+
+
+async def test_slices_are_bounded_by_the_job_s_own_time():
+    async def endless(turn, checkout):
+        checkout.transcript.append(f"{TOOL_LINE}x")
+        return AgentResult(
+            session_id=turn.session_id,
+            subtype="x",
+            is_error=True,
+            timed_out=True,
+            duration_ms=int(turn.seconds * 1000),
+        )
+
+    world = World(endless)
+    message = world.send("go", options={"timeout_seconds": 25})
+    for _ in range(2):
+        assert await process(message, world.ports, seconds=10) == Retry(0, "sliced")
+    assert await process(message, world.ports, seconds=10) == Ack()
+    assert world.agent.turns[-1].seconds == 5
+    assert world.events[0]["data"]["stop_reason"] == "timeout"
+
+
+async def test_a_drained_turn_is_recorded_and_continued():
+    started = asyncio.Event()
+
+    async def endless(turn, checkout):
+        checkout.transcript.extend([turn.prompt, f"{TOOL_LINE}a"])
+        started.set()
+        await asyncio.Event().wait()
+
+    world = World(endless)
+    message = world.send("go")
+    running = asyncio.create_task(process(message, world.ports))
+    await started.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    world.agent.script = echo
+    assert await process(message, world.ports) == Ack()
+    assert world.responses == [f"go | tool:a | {CONTINUE_PROMPT}"]
+
+
+async def test_a_workspace_over_its_limit_is_a_result_that_says_so():
+    world = World()
+    world.send("one")
+
+    class Full:
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        async def seal(self, *, with_files=True):
+            if with_files:
+                raise WorkspaceLimitError("the workspace holds more than 5 files")
+            return await self._inner.seal(with_files=False)
+
+    async def run(turn, checkout):
+        return await echo(turn, checkout)
+
+    checkouts = world.checkouts
+
+    class Checkouts:
+        @contextlib.asynccontextmanager
+        async def open(self, claim):
+            async with checkouts.open(claim) as checkout:
+                yield Full(checkout)
+
+    await world.step(world.with_ports(checkouts=Checkouts()))
+    data = world.events[0]["data"]
+    assert (data["is_error"], data["stop_reason"]) == (True, "workspace_limit")
+    assert "more than 5 files" in data["error_message"]
+    assert data["response"] == "one"
+
+
+async def test_a_message_that_sqs_itself_dead_lettered_keeps_its_job_when_it_comes_back():
+    original = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+    async def killed(turn, checkout):
+        raise Killed
+
+    world = World(killed)
+    first = replace(world.send("one"), message_id=original)
+    with contextlib.suppress(Killed):
+        await process(first, world.ports)
+    world.clock.advance(121)
+    world.agent.script = echo
+    back = replace(first, message_id="another-id", deduplication_id=original)
+    assert await process(back, world.ports) == Ack()
+    assert (await world.ledger.get(f"sqs-{original}")).state is JobState.PUBLISHED
+    producer_s_own = replace(first, message_id="m-9", deduplication_id=str(uuid.uuid4()))
+    await process(producer_s_own, world.ports)
+    assert (await world.ledger.get("sqs-m-9")).state is JobState.PUBLISHED
+
+
+async def test_the_sweeper_publishes_what_a_dead_worker_left_and_names_what_is_stuck():
+    world = World()
+    message = world.send("one", job_id="j-1")
+
+    class Dies:
+        async def publish(self, event):
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        await process(message, world.with_ports(publisher=Dies()))
+
+    async def hangs(turn, checkout):
+        raise Killed
+
+    world.agent.script = hangs
+    stuck = world.send("two", chat="2", job_id="j-2")
+    with contextlib.suppress(Killed):
+        await process(stuck, world.ports)
+    assert await sweep(world.ports) == Sweep(0, 0, 0)  # a live worker may be about to
+    world.clock.advance(61)
+    assert await sweep(world.ports) == Sweep(published=1, failed=0, stuck=0)
+    assert world.responses == ["one"]
+    assert await process(message, world.ports) == Ack()
+    assert world.responses == ["one"]
+    world.clock.advance(2000)
+    assert await sweep(world.ports) == Sweep(0, 0, stuck=1)
+    assert ("stuck", "j-2") in [(step, f.get("job_id")) for step, f in world.ports.journal.steps]

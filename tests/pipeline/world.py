@@ -27,7 +27,7 @@ async def echo(turn, checkout):
     """An agent that answers with all it remembers, so that lost or doubled history shows."""
     checkout.transcript.append(turn.prompt)
     return AgentResult(
-        session_id=turn.plan.session_id,
+        session_id=turn.session_id,
         subtype="success",
         is_error=False,
         text=" | ".join(checkout.transcript),

@@ -1,3 +1,5 @@
+import uuid
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,28 +10,38 @@ HEAD = SessionHead("default/1", session_id="s-1", segments=(SEGMENT,), expires_a
 
 
 def test_a_chat_continues_its_committed_session():
-    plan = plan_session(HEAD, "continue", 100.0, "fresh")
+    plan = plan_session(HEAD, "j-1", "continue", 100.0)
     assert (plan.session_id, plan.status, plan.segments) == ("s-1", "continued", (SEGMENT,))
 
 
 def test_a_chat_without_a_session_starts_one():
-    assert plan_session(SessionHead("default/1"), "continue", 100.0, "fresh").status == "new"
+    assert plan_session(SessionHead("default/1"), "j-1", "continue", 100.0).status == "new"
+
+
+def test_every_attempt_of_a_job_gets_the_same_new_session():
+    head = SessionHead("default/1")
+    ids = {plan_session(head, job, "continue", 1.0).session_id for job in ("j-1", "j-1", "j-2")}
+    assert len(ids) == 2
+    for session_id in ids:
+        uuid.UUID(session_id)
 
 
 def test_a_request_for_a_new_session_leaves_the_old_files_alone():
-    plan = plan_session(HEAD, "new", 100.0, "fresh")
-    assert (plan.session_id, plan.status, plan.segments) == ("fresh", "new", ())
+    plan = plan_session(HEAD, "j-1", "new", 100.0)
+    assert (plan.status, plan.segments) == ("new", ())
+    assert plan.session_id != "s-1"
 
 
 def test_an_expired_mapping_is_gone_even_while_its_row_is_not_yet_deleted():
-    plan = plan_session(HEAD, "continue", 200.0, "fresh")
-    assert (plan.session_id, plan.status) == ("fresh", "reset")
+    plan = plan_session(HEAD, "j-1", "continue", 200.0)
+    assert plan.status == "reset"
+    assert plan.session_id != "s-1"
     assert plan.note == "the previous session had expired"
 
 
 def test_a_reset_says_which_session_was_lost_and_why():
-    plan = reset_session(plan_session(HEAD, "continue", 100.0, "-"), "missing", "fresh")
-    assert (plan.session_id, plan.status, plan.segments) == ("fresh", "reset", ())
+    plan = reset_session(plan_session(HEAD, "j-1", "continue", 100.0), "j-1", "missing")
+    assert (plan.status, plan.segments) == ("reset", ())
     assert "s-1 are missing" in plan.note
 
 

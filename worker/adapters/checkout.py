@@ -3,8 +3,8 @@
     <work_dir>/<chat>/          removed after the turn
         workspace/              the agent's working directory
         home/  tmp/             its HOME and TMPDIR
-        config/projects/<project>/<session>.jsonl
-        segments/               what was downloaded, as stored
+        config/projects/<project>/<session>.jsonl      transcripts; large tool results beside them
+        segments/  log/         what was downloaded, as stored
 
 The path of a chat is the same on every machine, because the model sees paths in its history.
 """
@@ -16,32 +16,34 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError
-from botocore.response import StreamingBody
-from urllib3.exceptions import HTTPError
-
-from worker.adapters.aws import Aws, RefusedError
-from worker.adapters.segments import MalformedSegmentError, restore
+from worker.adapters.filetree import FileTree, Limits, TooManyFilesError
+from worker.adapters.objects import ObjectStore
+from worker.adapters.segments import MalformedSegmentError, encode, restore
 from worker.adapters.transcript import Transcript
+from worker.adapters.turnlog import Recorded, TurnLog, read_log
 from worker.domain.claim import Claim
-from worker.domain.errors import StateDamagedError, UnavailableError
+from worker.domain.errors import StateDamagedError, UnavailableError, WorkspaceLimitError
 from worker.domain.session import Segment, SessionPlan, merge_from
-from worker.ports import Clock
+from worker.ports import Clock, Sealed
+
+T = TypeVar("T")
 
 _CHAT_DIRECTORY = re.compile(r"^[0-9a-f]{24}(-\d+)?(-[0-9a-f]{8})?$")
 
-CHUNK = 1024 * 1024
-
 MAX_SEGMENTS = 3
-"""Objects that a restore reads at most."""
+"""Objects that a restore reads at most, of transcripts and of files each."""
 
 REFRESH_SECONDS = 30 * 86400.0
 """A segment older than this is written anew with the next commit. The bucket's lifecycle counts
 from an object's creation, so it must be longer than this and the session's TTL together."""
+
+QUIET_SECONDS = 5.0
+"""How long a transcript entry waits at most before it is logged; a tool call waits for nothing."""
 
 
 @dataclass
@@ -51,112 +53,166 @@ class S3Checkout:
     plan: SessionPlan
     directory: Path
     transcript: Transcript
-    _store: "SegmentStore"
+    cut_off: bool
+    _tree: FileTree
+    _log: TurnLog
+    _store: ObjectStore
     _prefix: str
     _generation: int
     _clock: Clock
 
-    @property
-    def transcript_path(self) -> Path:
-        return self.directory / "config" / "projects"
+    async def record(self) -> None:
+        await self._log.flush()
 
-    async def seal(self) -> tuple[Segment, ...]:
-        committed = self.plan.segments
+    async def seal(self, *, with_files: bool = True) -> Sealed:
+        lines, files = await asyncio.gather(
+            self._seal_lines(), self._seal_files() if with_files else _same(self.plan.files)
+        )
+        return Sealed(lines, files)
+
+    async def _seal_lines(self) -> tuple[Segment, ...]:
         delta = await self._store.run(self.transcript.delta)
         if not delta:
-            return committed
-        first = self._merged_from(len(delta))
-        merged = b"".join(
-            [
-                *[
-                    (self.directory / "segments" / str(index)).read_bytes()
-                    for index in range(first, len(committed))
-                ],
-                delta,
-            ]
-        )
-        # One claim writes one segment, so its generation is a name that nobody else uses.
-        key = f"{self._prefix}/{self.plan.session_id}/{self._generation:08d}.zst"
-        segment = Segment(key, len(merged), hashlib.sha256(merged).hexdigest(), self._clock.now())
-        await self._store.put(segment, merged)
-        return (*committed[:first], segment)
+            return self.plan.segments
+        first = self._merged_from(self.plan.segments, len(delta))
+        merged = b"".join([*self._downloaded("lines", self.plan.segments, first), delta])
+        return await self._written("lines", self.plan.segments[:first], merged)
 
-    def _merged_from(self, delta: int) -> int:
-        oldest = min((s.written_at for s in self.plan.segments), default=self._clock.now())
-        if oldest + REFRESH_SECONDS < self._clock.now():
+    async def _seal_files(self) -> tuple[Segment, ...]:
+        committed = self.plan.files
+        try:
+            delta, _ = await self._store.run(self._tree.changes)
+            if not delta:
+                return committed
+            first = self._merged_from(committed, len(delta))
+            if first == 0:  # all of it: what was overwritten in the meantime is left behind
+                merged = await self._store.run(self._tree.everything)
+            else:
+                merged = b"".join([*self._downloaded("files", committed, first), delta])
+        except TooManyFilesError as exc:
+            raise WorkspaceLimitError(str(exc)) from exc
+        return await self._written("files", committed[:first], merged) if merged else ()
+
+    def _downloaded(self, kind: str, segments: Sequence[Segment], first: int) -> list[bytes]:
+        folder = self.directory / "segments"
+        return [(folder / f"{kind}-{n}").read_bytes() for n in range(first, len(segments))]
+
+    async def _written(
+        self, kind: str, kept: tuple[Segment, ...], data: bytes
+    ) -> tuple[Segment, ...]:
+        # One claim commits once, so its generation is a name that nobody else uses.
+        key = f"{self._prefix}/{self.plan.session_id}/{self._generation:08d}.{kind}.zst"
+        return (*kept, await self._store.seal(key, data, self._clock.now()))
+
+    def _merged_from(self, segments: Sequence[Segment], delta: int) -> int:
+        now = self._clock.now()
+        if any(segment.written_at + REFRESH_SECONDS < now for segment in segments):
             return 0
-        return merge_from([s.size for s in self.plan.segments], delta, MAX_SEGMENTS)
+        return merge_from([segment.size for segment in segments], delta, MAX_SEGMENTS)
 
 
-class SegmentStore:
-    """Immutable segments in SESSION_BUCKET."""
-
-    def __init__(self, aws: Aws, bucket: str) -> None:
-        self._aws = aws
-        self._bucket = bucket
-        self.run = aws.run
-
-    async def put(self, segment: Segment, data: bytes) -> None:
-        """Write once: an existing object of this name is an earlier try of the same write."""
-        try:
-            await self._aws.call(
-                "s3",
-                "put_object",
-                Bucket=self._bucket,
-                Key=segment.key,
-                Body=data,
-                IfNoneMatch="*",
-                ContentType="application/zstd",
-            )
-        except RefusedError as exc:
-            if exc.code not in {"PreconditionFailed", "412"}:
-                raise
-
-    async def get(self, segment: Segment, target: Path) -> None:
-        """Download and verify; raises StateDamagedError."""
-        try:
-            answer = await self._aws.call("s3", "get_object", Bucket=self._bucket, Key=segment.key)
-            sha256 = await self.run(lambda: _download(answer["Body"], target))
-        except RefusedError as exc:
-            if exc.code in {"NoSuchKey", "404"}:
-                raise StateDamagedError("missing", segment.key) from exc
-            raise
-        if sha256 != segment.sha256:
-            raise StateDamagedError("corrupt", segment.key)
+async def _same(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    return segments
 
 
 class S3Checkouts:
     """Opens checkouts below `work_dir`; `project` is the CLI's project key (PROJECT_PATH)."""
 
-    def __init__(self, store: SegmentStore, work_dir: Path, project: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        work_dir: Path,
+        project: str,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
         self._store = store
         self._work_dir = work_dir
         self._project = project
         self._clock = clock
+        self._limits = limits
 
     @contextlib.asynccontextmanager
     async def open(self, claim: Claim) -> AsyncIterator[S3Checkout]:
         chat = hashlib.sha256(claim.job.session_key.encode()).hexdigest()[:24]
-        directory = await self._store.run(lambda: self._fresh_directory(chat, claim.generation))
+        directory = await self._local(lambda: self._fresh_directory(chat, claim.generation))
         try:
-            committed = [
-                directory / "segments" / str(index) for index in range(len(claim.plan.segments))
-            ]
-            await asyncio.gather(*map(self._store.get, claim.plan.segments, committed))
-            await self._store.run(
-                lambda: self._restore(committed, directory / "config" / "projects", claim)
-            )
-            yield S3Checkout(
-                plan=claim.plan,
-                directory=directory,
-                transcript=Transcript(committed, now_ms=int(self._clock.now() * 1000)),
-                _store=self._store,
-                _prefix=f"sessions/{claim.job.request.tenant_id}/{chat}",
-                _generation=claim.generation,
-                _clock=self._clock,
-            )
+            checkout = await self._restored(claim, chat, directory)
+            quiet = asyncio.create_task(self._record_when_quiet(checkout))
+            try:
+                yield checkout
+            finally:
+                quiet.cancel()
+                await asyncio.wait({quiet})
         finally:
             await asyncio.shield(self._store.run(lambda: shutil.rmtree(directory, True)))
+
+    async def _restored(self, claim: Claim, chat: str, directory: Path) -> S3Checkout:
+        plan, tenant = claim.plan, claim.job.request.tenant_id
+        log_prefix = f"turns/{tenant}/{chat}/{claim.job.job_id}"
+        lines = _targets(directory, "lines", plan.segments)
+        files = _targets(directory, "files", plan.files)
+        recorded, _ = await asyncio.gather(
+            # Only a job that has been tried before can have left anything.
+            read_log(self._store, log_prefix, plan.session_id, directory / "log")
+            if claim.attempt > 1
+            else _nothing(),
+            asyncio.gather(
+                *map(self._store.fetch, (*plan.segments, *plan.files), (*lines, *files))
+            ),
+        )
+        session = directory / "config" / "projects" / self._project / plan.session_id
+        roots = {"workspace": directory / "workspace", "session": session}
+        tree = FileTree(roots, self._limits, skip=_is_transcript)
+        transcript = Transcript(lines, now_ms=int(self._clock.now() * 1000))
+        for key, entries in recorded.entries:
+            transcript.add(key, entries)
+        adopted = directory / "log" / "adopted"
+        await self._local(
+            lambda: self._lay_out(directory, lines, files, tree, transcript, recorded, adopted)
+        )
+        return S3Checkout(
+            plan=plan,
+            directory=directory,
+            transcript=transcript,
+            cut_off=bool(recorded.entries),
+            _tree=tree,
+            _log=TurnLog(self._store, log_prefix, claim.generation, transcript, tree),
+            _store=self._store,
+            _prefix=f"sessions/{tenant}/{chat}",
+            _generation=claim.generation,
+            _clock=self._clock,
+        )
+
+    def _lay_out(
+        self,
+        directory: Path,
+        lines: Sequence[Path],
+        files: Sequence[Path],
+        tree: FileTree,
+        transcript: Transcript,
+        recorded: Recorded,
+        adopted: Path,
+    ) -> None:
+        """The committed state, then what the cut-off turn had added to it."""
+        try:
+            adopted.write_bytes(transcript.delta() or encode([]))
+            restore([*lines, adopted], directory / "config" / "projects", self._project)
+            for archive in files:
+                with archive.open("rb") as stored:
+                    tree.apply(stored)
+            tree.mark()
+            for archive in recorded.archives:
+                with archive.open("rb") as stored:
+                    tree.apply(stored)
+        except MalformedSegmentError as exc:
+            raise StateDamagedError("corrupt", str(exc)) from exc
+
+    async def _record_when_quiet(self, checkout: S3Checkout) -> None:
+        while True:
+            await asyncio.sleep(QUIET_SECONDS)
+            with contextlib.suppress(UnavailableError):  # the next one, or a tool call, will tell
+                await checkout.record()
 
     def clear(self) -> None:
         """Remove what a killed process left, when no other process works below `work_dir`."""
@@ -172,11 +228,13 @@ class S3Checkouts:
             if path.is_dir() and _CHAT_DIRECTORY.match(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _restore(self, committed: list[Path], projects: Path, claim: Claim) -> None:
+    async def _local(self, work: Callable[[], T]) -> T:
+        """Work on the local disk, which may be full."""
         try:
-            restore(committed, projects, self._project)
-        except MalformedSegmentError as exc:
-            raise StateDamagedError("corrupt", claim.plan.segments[0].key) from exc
+            done: T = await self._store.run(work)
+        except OSError as exc:
+            raise UnavailableError("disk", f"{exc.strerror} ({self._work_dir})") from exc
+        return done
 
     def _fresh_directory(self, chat: str, generation: int) -> Path:
         """The chat's own path; a suffixed one while a zombie of this machine still has that."""
@@ -186,20 +244,21 @@ class S3Checkouts:
                 (self._work_dir / name).mkdir(mode=0o700)
             except FileExistsError:
                 continue
-            for part in ("workspace", "home", "tmp", "config", "segments"):
+            for part in ("workspace", "home", "tmp", "config", "segments", "log"):
                 (self._work_dir / name / part).mkdir(mode=0o700)
             return self._work_dir / name
         msg = f"no directory of its own for {chat} below {self._work_dir}"
         raise AssertionError(msg)
 
 
-def _download(body: StreamingBody, target: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with target.open("wb") as out:
-            for chunk in body.iter_chunks(CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
-    except (BotoCoreError, HTTPError) as exc:
-        raise UnavailableError("s3", f"get_object: {exc}") from exc
-    return digest.hexdigest()
+async def _nothing() -> Recorded:
+    return Recorded()
+
+
+def _targets(directory: Path, kind: str, segments: Sequence[Segment]) -> list[Path]:
+    return [directory / "segments" / f"{kind}-{n}" for n in range(len(segments))]
+
+
+def _is_transcript(root: str, path: str) -> bool:
+    """Subagents' transcripts come through the session store, not as files."""
+    return root == "session" and path.startswith("subagents/")

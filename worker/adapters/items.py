@@ -1,12 +1,12 @@
 """Rows of the two tables, to and from DynamoDB's attribute values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from worker.domain.job import JobRecord, JobState
+from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.session import Lease, Segment, SessionHead
 
 _SERIALIZER = TypeSerializer()
@@ -39,6 +39,8 @@ def record_of(item: Mapping[str, Any]) -> JobRecord:
         attempt=int(row.get("attempt", 0)),
         first_attempt=int(row.get("first_attempt", 1)),
         generation=int(row.get("generation", 0)),
+        slices=int(row.get("slices", 0)),
+        spent=_spent(row.get("spent", {})),
         event=row.get("event"),
         error_code=row.get("error_code"),
         error_message=row.get("error_message"),
@@ -59,15 +61,36 @@ def head_of(session_key: str, item: Mapping[str, Any] | None) -> SessionHead:
         generation=int(row.get("generation", 0)),
         version=int(row.get("version", 0)),
         session_id=row.get("session_id"),
-        segments=tuple(
-            Segment(s["key"], int(s["size"]), s["sha256"], float(s["written_at"]))
-            for s in row.get("segments", [])
-        ),
+        segments=_segments(row.get("segments", [])),
+        files=_segments(row.get("files", [])),
         lease=lease and Lease(lease["owner"], lease["job_id"], float(lease["expires_at"])),
         turns=int(row.get("turns", 0)),
         cost_usd=float(row.get("cost_usd", 0)),
         expires_at=float(row.get("expires_at", 0)),
     )
+
+
+def _segments(rows: Sequence[Mapping[str, Any]]) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(row["key"], int(row["size"]), row["sha256"], float(row["written_at"]))
+        for row in rows
+    )
+
+
+def _spent(row: Mapping[str, Any]) -> Spent:
+    return Spent(
+        float(row.get("cost_usd", 0)),
+        int(row.get("num_turns", 0)),
+        int(row.get("duration_ms", 0)),
+    )
+
+
+def spent_row(spent: Spent) -> dict[str, object]:
+    return {
+        "cost_usd": spent.cost_usd,
+        "num_turns": spent.num_turns,
+        "duration_ms": spent.duration_ms,
+    }
 
 
 def segment_row(segment: Segment) -> dict[str, object]:

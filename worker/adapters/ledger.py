@@ -5,17 +5,32 @@ generation, so that the two can never disagree. The lease lives in the session's
 belongs to one chat, so one lease serves both and the heartbeat is one small write.
 """
 
+import asyncio
 import uuid
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from worker.adapters.aws import Aws, RefusedError
-from worker.adapters.items import head_of, record_of, segment_row, value, values
+from worker.adapters.items import (
+    head_of,
+    plain,
+    record_of,
+    segment_row,
+    spent_row,
+    value,
+    values,
+)
 from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
 from worker.domain.errors import LeaseLostError, UnavailableError
-from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import SessionHead, plan_session
-from worker.ports import Commit
+from worker.ports import Commit, Pause
+
+UNFINISHED_INDEX = "unfinished"
+UNFINISHED_SHARDS = 4
+"""The index holds only jobs that have not ended. Spread, because one partition of an index takes
+1,000 writes a second and would hold back the table."""
 
 CLAIM_RACES = 4
 """How often a claim is decided anew because somebody else wrote first."""
@@ -46,8 +61,10 @@ class DynamoLedger:
                 generation=standing.generation,
                 takeover=standing.takeover,
                 head=head,
-                plan=plan_session(head, job.request.session, now, str(uuid.uuid4())),
+                plan=plan_session(head, job.job_id, job.request.session, now),
                 created_at=record.created_at if record else now,
+                slices=record.slices if record else 0,
+                spent=record.spent if record else Spent(),
             )
             if await self._write_claim(claim, record, now, lease_seconds):
                 return claim
@@ -88,6 +105,7 @@ class DynamoLedger:
                 "first_attempt": claim.first_attempt,
                 "generation": claim.generation,
                 "owner": claim.owner,
+                "unfinished": _unfinished("running", claim.job.job_id),
                 "created_at": claim.created_at,
                 "updated_at": now,
                 "expires_at": int(now + self._job_ttl),
@@ -157,6 +175,7 @@ class DynamoLedger:
             claim,
             {
                 "state": JobState.ANSWERED.value,
+                "unfinished": _unfinished("unpublished", claim.job.job_id),
                 "event": commit.event,
                 "session_id": commit.session_id,
                 "cost_usd": commit.cost_usd,
@@ -172,6 +191,7 @@ class DynamoLedger:
                 "session_id": commit.session_id,
                 "version": head.version + 1,
                 "segments": [segment_row(segment) for segment in commit.segments],
+                "files": [segment_row(segment) for segment in commit.files],
                 "turns": head.turns + 1,
                 "cost_usd": head.cost_usd + commit.cost_usd,
                 "updated_at": now,
@@ -181,13 +201,13 @@ class DynamoLedger:
         await self._fenced(claim, JobState.ANSWERED, job_update, session_update)
         return _ended(claim, JobState.ANSWERED, now, event=commit.event)
 
-    async def release(
-        self, claim: Claim, code: str, message: str, now: float, *, counted: bool = True
-    ) -> None:
+    async def release(self, claim: Claim, pause: Pause, now: float) -> None:
         changes: dict[str, object] = {
-            "error_code": code,
-            "error_message": message,
-            "first_attempt": claim.first_attempt + (0 if counted else 1),
+            "error_code": pause.code,
+            "error_message": pause.message,
+            "first_attempt": claim.first_attempt + (0 if pause.counted else 1),
+            "slices": pause.slices,
+            "spent": spent_row(pause.spent),
         }
         job_update = self._end(claim, changes, now)
         await self._fenced(claim, JobState.RUNNING, job_update, self._free(claim, {}))
@@ -197,6 +217,7 @@ class DynamoLedger:
     ) -> JobRecord:
         changes: dict[str, object] = {
             "state": JobState.FAILED.value,
+            "unfinished": _unfinished("unpublished", claim.job.job_id),
             "event": event,
             "error_code": code,
             "error_message": message,
@@ -212,6 +233,7 @@ class DynamoLedger:
             "job_id": record.job_id,
             "session_key": record.session_key,
             "state": record.state.value,
+            "unfinished": _unfinished("unpublished", record.job_id),
             "attempt": record.attempt,
             "first_attempt": record.first_attempt,
             "event": record.event,
@@ -243,6 +265,7 @@ class DynamoLedger:
             self._jobs,
             _job_key(record.job_id),
             {"state": published, "published_at": now, "updated_at": now},
+            remove=("unfinished",),
             condition="#state = :seen_state AND attempt = :seen_attempt",
             seen={":seen_state": record.state.value, ":seen_attempt": record.attempt},
         )
@@ -262,6 +285,30 @@ class DynamoLedger:
             ConsistentRead=True,
         )
         return record_of(answer["Item"]) if "Item" in answer else None
+
+    async def unfinished(self, state: str, before: float, limit: int) -> list[JobRecord]:
+        answers = await asyncio.gather(
+            *(
+                self._aws.call(
+                    "dynamodb",
+                    "query",
+                    TableName=self._jobs,
+                    IndexName=UNFINISHED_INDEX,
+                    KeyConditionExpression="unfinished = :shard AND updated_at < :before",
+                    ExpressionAttributeValues=values(
+                        {":shard": f"{state}#{shard}", ":before": before}
+                    ),
+                    Limit=limit,
+                )
+                for shard in range(UNFINISHED_SHARDS)
+            )
+        )
+        found = sorted(
+            (plain(item) for answer in answers for item in answer["Items"]),
+            key=lambda item: item["updated_at"],
+        )
+        records = await asyncio.gather(*(self.get(item["job_id"]) for item in found[:limit]))
+        return [record for record in records if record is not None]
 
     def _end(
         self, claim: Claim, changes: Mapping[str, object], now: float, remove: tuple[str, ...] = ()
@@ -354,6 +401,8 @@ def _ended(claim: Claim, state: JobState, now: float, **fields: Any) -> JobRecor
         attempt=claim.attempt,
         first_attempt=claim.first_attempt,
         generation=claim.generation,
+        slices=claim.slices,
+        spent=claim.spent,
         created_at=claim.created_at,
         updated_at=now,
         **fields,
@@ -365,6 +414,10 @@ def _lease_row(head: SessionHead) -> dict[str, object] | None:
     if lease is None:
         return None
     return {"owner": lease.owner, "job_id": lease.job_id, "expires_at": lease.expires_at}
+
+
+def _unfinished(state: str, job_id: str) -> str:
+    return f"{state}#{zlib.crc32(job_id.encode()) % UNFINISHED_SHARDS}"
 
 
 def _job_key(job_id: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ the real systems alike. Nothing here sleeps: `ManualClock` moves when it is told
 import asyncio
 import contextlib
 import hashlib
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +14,11 @@ from pathlib import Path
 from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
 from worker.domain.disposition import DeadLetter
 from worker.domain.errors import LeaseLostError, StateDamagedError
-from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.session import Lease, Segment, SessionHead, SessionPlan, plan_session
 from worker.domain.turn import AgentOutcome
-from worker.ports import Checkout, Commit, Turn
+from worker.ports import Checkout, Commit, Pause, Sealed, Turn
 
 
 class ManualClock:
@@ -107,6 +106,7 @@ class MemoryLedger:
         if not isinstance(standing, Run):
             return standing
         created_at = record.created_at if record else now
+        slices, spent = (record.slices, record.spent) if record else (0, Spent())
         self.jobs[job.job_id] = JobRecord(
             job_id=job.job_id,
             session_key=job.session_key,
@@ -114,6 +114,8 @@ class MemoryLedger:
             attempt=standing.attempt,
             first_attempt=standing.first_attempt,
             generation=standing.generation,
+            slices=slices,
+            spent=spent,
             created_at=created_at,
             updated_at=now,
         )
@@ -130,8 +132,10 @@ class MemoryLedger:
             generation=standing.generation,
             takeover=standing.takeover,
             head=head,
-            plan=plan_session(head, job.request.session, now, str(uuid.uuid4())),
+            plan=plan_session(head, job.job_id, job.request.session, now),
             created_at=created_at,
+            slices=slices,
+            spent=spent,
         )
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
@@ -153,6 +157,7 @@ class MemoryLedger:
             head,
             session_id=commit.session_id,
             segments=commit.segments,
+            files=commit.files,
             version=head.version + 1,
             turns=head.turns + 1,
             cost_usd=head.cost_usd + commit.cost_usd,
@@ -161,17 +166,17 @@ class MemoryLedger:
         )
         return self._end(record, now, state=JobState.ANSWERED, event=commit.event)
 
-    async def release(
-        self, claim: Claim, code: str, message: str, now: float, *, counted: bool = True
-    ) -> None:
+    async def release(self, claim: Claim, pause: Pause, now: float) -> None:
         head = self._fenced(claim)
         self.heads[head.session_key] = replace(head, lease=None)
         self._end(
             self.jobs[claim.job.job_id],
             now,
-            error_code=code,
-            error_message=message,
-            first_attempt=claim.first_attempt + (0 if counted else 1),
+            error_code=pause.code,
+            error_message=pause.message,
+            first_attempt=claim.first_attempt + (0 if pause.counted else 1),
+            slices=pause.slices,
+            spent=pause.spent,
         )
 
     async def fail(
@@ -201,6 +206,16 @@ class MemoryLedger:
     async def get(self, job_id: str) -> JobRecord | None:
         return self.jobs.get(job_id)
 
+    async def unfinished(self, state: str, before: float, limit: int) -> list[JobRecord]:
+        found = [
+            record
+            for record in self.jobs.values()
+            if record.updated_at < before
+            and (record.state is JobState.RUNNING) == (state == "running")
+            and record.published_at is None
+        ]
+        return sorted(found, key=lambda record: record.updated_at)[:limit]
+
     def _fenced(self, claim: Claim, repeated: JobState | None = None) -> SessionHead:
         head = self.heads[claim.job.session_key]
         record = self.jobs[claim.job.job_id]
@@ -216,27 +231,55 @@ class MemoryLedger:
         return ended
 
 
+TOOL_LINE = "tool:"
+"""How a line of an in-memory transcript tells a tool call."""
+
+
 @dataclass
 class MemoryCheckout:
-    """A checkout whose transcript is a list of lines."""
+    """A checkout whose transcript is a list of lines, and whose files are a dictionary."""
 
     plan: SessionPlan
     transcript: list[str]
-    committed: int
+    workspace: dict[str, str]
+    cut_off: bool
+    _committed: int
     _segments: dict[str, list[str]]
+    _files: dict[str, dict[str, str]]
+    _log: dict[int, tuple[list[str], dict[str, str]]]
     _name: str
+    _generation: int
     _now: float
     directory: Path = Path("/nonexistent")
-    transcript_path: Path = Path("/nonexistent")
 
-    async def seal(self) -> tuple[Segment, ...]:
-        delta = self.transcript[self.committed :]
+    async def record(self) -> None:
+        delta = self.transcript[self._committed :]
+        if delta:
+            self._log[self._generation] = (delta, dict(self.workspace))
+
+    async def seal(self, *, with_files: bool = True) -> Sealed:
+        return Sealed(self._seal_lines(), self._seal_files() if with_files else self.plan.files)
+
+    def _seal_lines(self) -> tuple[Segment, ...]:
+        delta = self.transcript[self._committed :]
         if not delta:
             return self.plan.segments
-        digest = hashlib.sha256("\n".join(delta).encode()).hexdigest()
         self._segments.setdefault(self._name, list(delta))
-        segment = Segment(self._name, sum(map(len, delta)), digest, self._now)
-        return (*self.plan.segments, segment)
+        return (*self.plan.segments, _segment(self._name, delta, self._now))
+
+    def _seal_files(self) -> tuple[Segment, ...]:
+        if not self.workspace:
+            return ()
+        self._files.setdefault(self._name, dict(self.workspace))
+        return (_segment(self._name, list(self.workspace.values()), self._now),)
+
+
+def _segment(name: str, lines: list[str], now: float) -> Segment:
+    return Segment(name, sum(map(len, lines)), _digest(lines), now)
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class MemoryCheckouts:
@@ -245,6 +288,8 @@ class MemoryCheckouts:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.segments: dict[str, list[str]] = {}
+        self.files: dict[str, dict[str, str]] = {}
+        self.logs: dict[tuple[str, str], dict[int, tuple[list[str], dict[str, str]]]] = {}
 
     @contextlib.asynccontextmanager
     async def open(self, claim: Claim) -> AsyncIterator[MemoryCheckout]:
@@ -253,11 +298,29 @@ class MemoryCheckouts:
             stored = self.segments.get(segment.key)
             if stored is None:
                 raise StateDamagedError("missing", segment.key)
-            if hashlib.sha256("\n".join(stored).encode()).hexdigest() != segment.sha256:
+            if _digest(stored) != segment.sha256:
                 raise StateDamagedError("corrupt", segment.key)
             lines += stored
-        name = f"{claim.job.session_key}/{claim.plan.session_id}/{claim.generation}"
-        yield MemoryCheckout(claim.plan, lines, len(lines), self.segments, name, self._clock.now())
+        workspace = dict(self.files[claim.plan.files[-1].key]) if claim.plan.files else {}
+        committed = len(lines)
+        log = self.logs.setdefault((claim.job.job_id, claim.plan.session_id), {})
+        recorded, files = log[max(log)] if log else ([], {})
+        cut_off = any(line.startswith(TOOL_LINE) for line in recorded)
+        if cut_off:
+            lines, workspace = lines + recorded, dict(files)
+        yield MemoryCheckout(
+            plan=claim.plan,
+            transcript=lines,
+            workspace=workspace,
+            cut_off=cut_off,
+            _committed=committed,
+            _segments=self.segments,
+            _files=self.files,
+            _log=log,
+            _name=f"{claim.job.session_key}/{claim.plan.session_id}/{claim.generation}",
+            _generation=claim.generation,
+            _now=self._clock.now(),
+        )
 
 
 Script = Callable[[Turn, Checkout], Awaitable[AgentOutcome]]

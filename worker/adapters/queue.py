@@ -129,6 +129,7 @@ def message_of(raw: Mapping[str, Any]) -> InboundMessage:
         receipt_handle=raw["ReceiptHandle"],
         receive_count=int(system.get("ApproximateReceiveCount", 1)),
         sent_at=int(system.get("SentTimestamp", 0)) / 1000,
+        deduplication_id=system.get("MessageDeduplicationId", ""),
     )
 
 

@@ -54,7 +54,7 @@ def decode(stored: IO[bytes]) -> Iterator[tuple[SessionKey, IO[bytes]]]:
     Raises MalformedSegmentError for anything that `encode` has not written.
     """
     try:
-        with io.BufferedReader(_Frames(stored)) as plain:
+        with io.BufferedReader(Frames(stored)) as plain:
             while header := plain.readline(MAX_HEADER):
                 key, size = _header(header)
                 part = _Part(plain, size)
@@ -124,7 +124,7 @@ def _inside(root: Path, key: SessionKey) -> Path:
     return target
 
 
-class _Frames(io.RawIOBase):
+class Frames(io.RawIOBase):
     """The plain bytes of concatenated zstd frames. zstandard's own stream reader takes a frame
     that was cut short for the end; this says so.
     """

@@ -1,7 +1,8 @@
 """The agent SDK's `SessionStore` over committed segments and the turn's own entries."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from claude_agent_sdk import (
@@ -12,6 +13,7 @@ from claude_agent_sdk import (
 )
 
 from worker.adapters.segments import decode, encode
+from worker.domain.resume import Entry, tool_calls
 
 PROCESS_ENTRIES = frozenset({"cost-state"})
 """Entries about the process that wrote them. A resumed CLI would add its cost to the one that
@@ -30,15 +32,22 @@ class Transcript:
         self._committed = tuple(committed)
         self._appended: list[tuple[SessionKey, bytes]] = []
         self._seen: set[tuple[str, str, str, str]] = set()
+        self._calls: dict[str, asyncio.Event] = {}
         self._now_ms = now_ms
 
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
-        lines = [
+        self.add(key, entries)
+
+    def add(self, key: SessionKey, entries: Iterable[Entry]) -> None:
+        """Like `append`, for entries of an earlier attempt too."""
+        lines = []
+        for entry in entries:
+            if entry["type"] in PROCESS_ENTRIES or self._repeated(key, entry):
+                continue
             # As compact as the CLI writes them: it finds some of its entries by their first bytes.
-            json.dumps(entry, separators=(",", ":"))
-            for entry in entries
-            if entry["type"] not in PROCESS_ENTRIES and not self._repeated(key, entry)
-        ]
+            lines.append(json.dumps(entry, separators=(",", ":")))
+            for call in tool_calls(entry):
+                self._call(call).set()
         if lines:
             self._appended.append((key, ("\n".join(lines) + "\n").encode()))
 
@@ -68,9 +77,21 @@ class Transcript:
         }
         return sorted(found - {""})
 
-    def delta(self) -> bytes:
-        """The turn's own entries as one compressed frame."""
-        return encode(self._appended)
+    async def has_call(self, tool_use_id: str) -> None:
+        """Wait until the entry with this tool call has arrived."""
+        await self._call(tool_use_id).wait()
+
+    @property
+    def length(self) -> int:
+        """How many batches the turn has appended."""
+        return len(self._appended)
+
+    def delta(self, since: int = 0) -> bytes:
+        """The turn's own entries, from batch `since` on, as one compressed frame."""
+        return encode(self._appended[since:])
+
+    def _call(self, tool_use_id: str) -> asyncio.Event:
+        return self._calls.setdefault(tool_use_id, asyncio.Event())
 
     def _parts(self) -> list[tuple[SessionKey, bytes]]:
         parts: list[tuple[SessionKey, bytes]] = []
@@ -79,7 +100,7 @@ class Transcript:
                 parts.extend((key, lines.read()) for key, lines in decode(source))
         return parts + self._appended
 
-    def _repeated(self, key: SessionKey, entry: SessionStoreEntry) -> bool:
+    def _repeated(self, key: SessionKey, entry: Entry) -> bool:
         uuid = entry.get("uuid")
         if not uuid:
             return False

@@ -11,9 +11,9 @@ A worker that wakes up after its lease (a zombie) still holds generation 7: its 
 condition `generation = 7` and changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import SessionHead, SessionPlan
 
 
@@ -70,6 +70,8 @@ class Claim:
     head: SessionHead
     plan: SessionPlan
     created_at: float
+    slices: int = 0
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def attempts_used(self) -> int:

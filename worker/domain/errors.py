@@ -4,7 +4,8 @@ WorkerError
 ├── SettingsError          configuration: every problem at once; the process does not start
 ├── LeaseLostError         another worker owns this chat now: stop, change nothing
 ├── UnavailableError       an outside system failed for now: the message is retried
-└── StateDamagedError      committed session files are gone or corrupt: the session is reset
+├── StateDamagedError      committed session files are gone or corrupt: the session is reset
+└── WorkspaceLimitError    the workspace is over its limits: the turn counts, its files do not
 """
 
 from collections.abc import Sequence
@@ -65,3 +66,7 @@ class StateDamagedError(WorkerError):
         self.reason = reason
         self.key = key
         super().__init__(f"session file {key} is {reason}")
+
+
+class WorkspaceLimitError(WorkerError):
+    """A chat's files are more, or larger, than the deployment keeps. The text says which limit."""

@@ -17,7 +17,7 @@ from contracts import (
 from worker.domain.admission import Rejection
 from worker.domain.claim import Claim
 from worker.domain.message import InboundMessage
-from worker.domain.turn import Conclude
+from worker.domain.turn import Conclude, spent_by
 
 MAX_EVENT_BYTES = 240 * 1024
 """SNS and EventBridge both take 256 KiB, attributes and envelope included."""
@@ -29,6 +29,7 @@ BEGINNING_CHARACTERS = 4000
 def completed_event(claim: Claim, conclusion: Conclude, now: float) -> JobCompletedEvent:
     """The turn took place."""
     result = conclusion.result
+    total = claim.spent.plus(spent_by(result))
     data = JobCompleted(
         **_about(claim),
         is_error=conclusion.is_error,
@@ -38,12 +39,12 @@ def completed_event(claim: Claim, conclusion: Conclude, now: float) -> JobComple
         session_status=claim.plan.status,
         session_note=claim.plan.note,
         model=claim.job.spec.model,
-        cost_usd=result.cost_usd,
-        num_turns=result.num_turns,
+        cost_usd=total.cost_usd,
+        num_turns=total.num_turns,
         stop_reason=conclusion.stop_reason,
         structured_output=result.structured_output,
         usage=result.usage,
-        duration_ms=result.duration_ms,
+        duration_ms=total.duration_ms,
         attempt=claim.attempt,
     )
     return JobCompletedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
@@ -74,6 +75,8 @@ def failed_event(claim: Claim, code: str, message: str, now: float) -> str:
         error_message=message,
         session_id=claim.head.session_id,
         model=claim.job.spec.model,
+        cost_usd=claim.spent.cost_usd,
+        num_turns=claim.spent.num_turns,
         attempt=claim.attempt,
     )
     event = JobFailedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)

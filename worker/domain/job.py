@@ -30,6 +30,22 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a job has used: dollars, model calls, milliseconds. Slices and attempts add up."""
+
+    cost_usd: float = 0.0
+    num_turns: int = 0
+    duration_ms: int = 0
+
+    def plus(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.cost_usd + other.cost_usd,
+            self.num_turns + other.num_turns,
+            self.duration_ms + other.duration_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """The job's row. `event` is the final CloudEvent, exactly as it is published, once there is
     one; times are epoch seconds; `published_at` is None until the event was handed over.
@@ -41,6 +57,8 @@ class JobRecord:
     attempt: int = 0
     first_attempt: int = 1
     generation: int = 0
+    slices: int = 0
+    spent: Spent = Spent()
     event: str | None = field(default=None, repr=False)
     error_code: str | None = None
     error_message: str | None = None

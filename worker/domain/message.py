@@ -1,7 +1,10 @@
 """A message as the queue delivered it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 JOB_ID_ATTRIBUTE = "job_id"
 DEAD_LETTER_REASON_ATTRIBUTE = "dead_letter_reason"
@@ -25,6 +28,7 @@ class InboundMessage:
     receipt_handle: str = field(default="", repr=False)
     receive_count: int = 1
     sent_at: float = 0.0
+    deduplication_id: str = ""
 
     @property
     def fallback_job_id(self) -> str:
@@ -33,6 +37,18 @@ class InboundMessage:
         """
         original = self.attributes.get(ORIGINAL_MESSAGE_ID_ATTRIBUTE, self.message_id)
         return self.attributes.get(JOB_ID_ATTRIBUTE) or f"sqs-{original}"
+
+    @property
+    def earlier_job_id(self) -> str | None:
+        """The job id that this message would have had before SQS itself dead-lettered it.
+
+        SQS's own move to a dead-letter queue gives a message a new id and puts the original one
+        into its deduplication id. A producer's deduplication id may look alike, so this is a
+        candidate: it holds if there is such a job.
+        """
+        if JOB_ID_ATTRIBUTE in self.attributes or self.deduplication_id == self.message_id:
+            return None
+        return f"sqs-{self.deduplication_id}" if _UUID.match(self.deduplication_id) else None
 
     @property
     def dead_letter_attempt(self) -> int | None:

@@ -30,6 +30,7 @@ class Policy:
     max_budget_usd: float = 5.0
     timeout_seconds: float = 840.0
     max_attempts: int = 5
+    max_slices: int = 10
     lease_seconds: float = 120.0
     session_ttl_seconds: float = 30 * 86400.0
     job_ttl_seconds: float = 30 * 86400.0

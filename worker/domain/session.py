@@ -1,5 +1,6 @@
 """The committed state of one chat, and which session its next turn uses."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -46,6 +47,7 @@ class SessionHead:
     version: int = 0
     session_id: str | None = None
     segments: tuple[Segment, ...] = ()
+    files: tuple[Segment, ...] = ()
     lease: Lease | None = None
     turns: int = 0
     cost_usd: float = 0.0
@@ -59,25 +61,34 @@ class SessionPlan:
     session_id: str
     status: SessionStatus
     segments: tuple[Segment, ...] = ()
+    files: tuple[Segment, ...] = ()
     note: str | None = None
 
 
-def plan_session(head: SessionHead, request: str, now: float, new_id: str) -> SessionPlan:
+def plan_session(head: SessionHead, job_id: str, request: str, now: float) -> SessionPlan:
     """Continue the committed session, unless there is none, it has expired or a new one is asked.
 
     DynamoDB deletes expired rows up to days late, so an expired row is treated as gone here.
     """
     if head.session_id is None or request == "new":
-        return SessionPlan(new_id, "new")
+        return SessionPlan(_session_id(head.session_key, job_id), "new")
     if head.expires_at <= now:
+        new_id = _session_id(head.session_key, job_id)
         return SessionPlan(new_id, "reset", note="the previous session had expired")
-    return SessionPlan(head.session_id, "continued", head.segments)
+    return SessionPlan(head.session_id, "continued", head.segments, head.files)
 
 
-def reset_session(plan: SessionPlan, reason: str, new_id: str) -> SessionPlan:
+def reset_session(plan: SessionPlan, job_id: str, reason: str) -> SessionPlan:
     """A session whose files are gone or corrupt starts anew, and the result says so."""
     note = f"the files of session {plan.session_id} are {reason}; a new session was started"
-    return SessionPlan(new_id, "reset", note=note)
+    return SessionPlan(_session_id(plan.session_id, job_id), "reset", note=note)
+
+
+def _session_id(*parts: str) -> str:
+    """A new session's id follows from its first job, so that every attempt of that job finds what
+    an earlier one has left.
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(parts)))
 
 
 def merge_from(sizes: Sequence[int], delta: int, limit: int) -> int:

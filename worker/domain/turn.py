@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Literal
 
+from worker.domain.job import Spent
+
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses of the model API that are worth another attempt (Anthropic API errors; 529 is
 "overloaded"). Any other status is an answer that will not change."""
@@ -36,11 +38,11 @@ class AgentFailure:
     """The agent gave no result that could be committed.
 
     `kind`: "died" (the process ended), "no_result" (it ended its stream without one), "hung" (it
-    did not stop when interrupted), "mirror" (the transcript is incomplete), "start" (it could not
-    be started).
+    did not stop when interrupted), "stalled" (it was silent for too long), "mirror" (what it did
+    could not be recorded), "start" (it could not be started).
     """
 
-    kind: Literal["died", "no_result", "hung", "mirror", "start"]
+    kind: Literal["died", "no_result", "hung", "stalled", "mirror", "start"]
     message: str
 
 
@@ -74,14 +76,34 @@ class GiveUp:
     message: str
 
 
-Verdict = Conclude | Again | GiveUp
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The host's time is up and the job's is not: nothing is committed, what was done is recorded,
+    and the message goes back to the head of its group to be continued.
+    """
 
 
-def judge(
-    outcome: AgentOutcome, attempts_used: int, max_attempts: int, dice: random.Random
-) -> Verdict:
-    """Commit, try again, or give up. Attempts and limits are counts; `dice` gives the jitter."""
+Verdict = Conclude | Again | GiveUp | Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left to a job. `by_host`: it is the host's time limit that ends the turn, not the
+    job's own; `slices_left`: how often it may still be continued after that.
+    """
+
+    attempts_used: int
+    max_attempts: int
+    by_host: bool = False
+    slices_left: int = 0
+
+
+def judge(outcome: AgentOutcome, allowed: Allowance, dice: random.Random) -> Verdict:
+    """Commit, continue, try again, or give up. `dice` gives the jitter."""
+    attempts_used, max_attempts = allowed.attempts_used, allowed.max_attempts
     match outcome:
+        case AgentResult(timed_out=True) if allowed.by_host and allowed.slices_left > 0:
+            return Slice()
         case (
             AgentResult(is_error=True, terminal_reason="api_error")
             | AgentResult(is_error=True, api_error_status=int())
@@ -92,8 +114,8 @@ def judge(
                 return GiveUp("model_error", message)
             return retry_or_give_up("model_unavailable", message, attempts_used, max_attempts, dice)
         case AgentResult():
-            return _conclude(outcome)
-        case AgentFailure(kind="hung"):
+            return _conclude(outcome, sliced_out=outcome.timed_out and allowed.by_host)
+        case AgentFailure(kind="hung") if not allowed.by_host:
             # It used up its whole time: running it again would only do so once more.
             return GiveUp("timeout", outcome.message)
         case AgentFailure():
@@ -124,7 +146,20 @@ _LIMIT_MESSAGES = {
 }
 
 
-def _conclude(result: AgentResult) -> Conclude:
+def spent_by(outcome: AgentOutcome) -> Spent:
+    """What this attempt has used, as far as the agent said."""
+    if isinstance(outcome, AgentResult):
+        return Spent(outcome.cost_usd, outcome.num_turns, outcome.duration_ms)
+    return Spent()
+
+
+def _conclude(result: AgentResult, *, sliced_out: bool) -> Conclude:
+    if sliced_out:
+        message = (
+            "the turn was continued as often as this deployment allows (MAX_SLICES) and was "
+            "interrupted; send another message to go on"
+        )
+        return Conclude(result, is_error=True, error_message=message, stop_reason="max_slices")
     if result.timed_out:
         message = (
             "the turn reached its time limit (timeout_seconds) and was interrupted; "

@@ -14,17 +14,18 @@ from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
 from worker.pipeline import process
+from worker.sweeper import sweep
 
 POLL_FAILURE_SECONDS = 5.0
+SWEEP_SECONDS = 60.0
 
 
 class Host:
-    """Runs until `stop` is set. `grace_seconds`: how long a drain lets running turns go on."""
+    """Runs until `stop` is set."""
 
-    def __init__(self, worker: Worker, concurrency: int, grace_seconds: float = 25.0) -> None:
+    def __init__(self, worker: Worker, concurrency: int) -> None:
         self._worker = worker
         self._concurrency = concurrency
-        self._grace = grace_seconds
         self._stopping = asyncio.Event()
         self._turns: set[asyncio.Task[Disposition]] = set()
 
@@ -40,6 +41,7 @@ class Host:
             for _ in range(self._concurrency):
                 group.create_task(self._slot())
             group.create_task(self._drain())
+            group.create_task(self._sweep())
         journal.note("stopped", owner=self._worker.ports.owner)
 
     async def _slot(self) -> None:
@@ -85,11 +87,22 @@ class Host:
                 await inbox.quarantine(message, letter)
                 await inbox.delete(message)
 
+    async def _sweep(self) -> None:
+        """Every host sweeps: what two of them find is published twice, as the same event."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), SWEEP_SECONDS)
+                return
+            try:
+                await sweep(self._worker.ports)
+            except UnavailableError as exc:
+                self._worker.ports.journal.note("unavailable", error=str(exc))
+
     async def _drain(self) -> None:
         await self._stopping.wait()
         self._worker.ports.journal.note("draining", running=len(self._turns))
         if self._turns:
-            await asyncio.wait(self._turns, timeout=self._grace)
+            await asyncio.wait(self._turns, timeout=self._worker.settings.drain_seconds)
         for turn in list(self._turns):
             turn.cancel()
 

@@ -7,6 +7,7 @@ FIFO queues). Groups are independent of each other and run side by side.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from itertools import groupby
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from worker.domain.disposition import Ack, DeadLetter, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
 from worker.pipeline import process
+from worker.sweeper import sweep
 
 REPLY_MARGIN_SECONDS = 20.0
 """Time kept back from the function's limit for commit, publish and reply."""
@@ -39,6 +41,12 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
             {"itemIdentifier": m.message_id} for m in messages if m.message_id in failed
         ]
     }
+
+
+def sweeper(_event: Mapping[str, Any], _context: LambdaContext) -> dict[str, int]:
+    """The scheduled function: publishes what a dead worker left, counts what is stuck."""
+    worker, runner = _warm()
+    return asdict(runner.run(sweep(worker.ports)))
 
 
 @cache

@@ -1,0 +1,130 @@
+"""Talking to a connected CLI: ask, listen until the result, interrupt what takes too long."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from claude_agent_sdk import (
+    AssistantMessage,
+    ClaudeSDKClient,
+    Message,
+    MirrorErrorMessage,
+    ResultMessage,
+    ToolResultBlock,
+    ToolUseBlock,
+    UserMessage,
+)
+
+from worker.domain.turn import AgentFailure, AgentOutcome, AgentResult
+from worker.ports import Turn
+
+INTERRUPT_SECONDS = 10.0
+"""How long an interrupted turn may take to report its result (measured: about 20 ms)."""
+
+
+class Conversation:
+    """One turn on one client. `silence` is in seconds: the CLI's own limits for a model that hangs
+    are minutes per attempt, and none bounds a stream that stops.
+    """
+
+    def __init__(self, client: ClaudeSDKClient, turn: Turn, silence: float) -> None:
+        self._client = client
+        self._turn = turn
+        self._silence = silence
+        self._tools: set[str] = set()
+        self._mirror_error: str | None = None
+
+    async def run(self) -> AgentOutcome:
+        limit = self._turn.seconds
+        try:
+            async with asyncio.timeout(None if math.isinf(limit) else limit):
+                await self._client.query(self._turn.prompt)
+                return await self._watched()
+        except TimeoutError:
+            pass
+        return await self._interrupted(timed_out=True) or AgentFailure(
+            "hung",
+            f"the turn reached its time limit of {limit:g} s and did not stop when interrupted, "
+            f"within {INTERRUPT_SECONDS:g} s",
+        )
+
+    async def _watched(self) -> AgentOutcome:
+        """Listen, as long as something is heard or a tool is running."""
+        loop = asyncio.get_running_loop()
+        quiet = asyncio.timeout(self._silence)
+        try:
+            async with quiet:
+                async for message in self._messages():
+                    if isinstance(message, ResultMessage):
+                        return self._outcome(message)
+                    quiet.reschedule(None if self._tools else loop.time() + self._silence)
+        except TimeoutError:
+            if not quiet.expired():
+                raise
+            await self._interrupted(timed_out=False)
+            return AgentFailure(
+                "stalled", f"the model sent nothing for {self._silence:g} s (MODEL_SILENCE_SECONDS)"
+            )
+        return AgentFailure("no_result", "the CLI ended its output without a result")
+
+    async def _interrupted(self, *, timed_out: bool) -> AgentOutcome | None:
+        """The result of an interrupted turn; None if it does not stop."""
+        try:
+            async with asyncio.timeout(INTERRUPT_SECONDS):
+                await self._client.interrupt()
+                async for message in self._messages():
+                    if isinstance(message, ResultMessage):
+                        return self._outcome(message, timed_out=timed_out)
+        except TimeoutError:
+            pass
+        return None
+
+    async def _messages(self) -> AsyncIterator[Message]:
+        """Every message, after keeping the account of running tools and mirror errors."""
+        async for message in self._client.receive_messages():
+            match message:
+                case MirrorErrorMessage():
+                    self._mirror_error = message.error
+                case AssistantMessage():
+                    self._tools |= {b.id for b in message.content if isinstance(b, ToolUseBlock)}
+                case UserMessage(content=list() as blocks):
+                    self._tools -= {b.tool_use_id for b in blocks if isinstance(b, ToolResultBlock)}
+                case _:
+                    pass
+            yield message
+
+    def _outcome(self, message: ResultMessage, *, timed_out: bool = False) -> AgentOutcome:
+        if self._mirror_error is not None:
+            return AgentFailure("mirror", f"the transcript is incomplete: {self._mirror_error}")
+        if message.session_id != self._turn.session_id:
+            return AgentFailure(
+                "mirror",
+                f"the CLI answered for session {message.session_id}, not {self._turn.session_id}",
+            )
+        return _result(message, timed_out=timed_out)
+
+
+def _result(message: ResultMessage, *, timed_out: bool) -> AgentResult:
+    return AgentResult(
+        session_id=message.session_id,
+        subtype=message.subtype,
+        is_error=message.is_error,
+        text=message.result or "",
+        api_error_status=message.api_error_status,
+        terminal_reason=message.terminal_reason,
+        stop_reason=message.stop_reason,
+        structured_output=message.structured_output,
+        cost_usd=message.total_cost_usd or 0.0,
+        num_turns=message.num_turns,
+        duration_ms=message.duration_ms,
+        usage=_usage(message),
+        errors=tuple(message.errors or ()),
+        timed_out=timed_out,
+    )
+
+
+def _usage(message: ResultMessage) -> dict[str, object]:
+    """The token counts, by the names of the Messages API."""
+    usage: Mapping[str, Any] = message.usage or {}
+    return {name: count for name, count in usage.items() if isinstance(count, int)}

@@ -1,0 +1,180 @@
+"""One attempt at a claimed job: restore, run, and commit what came of it.
+
+An attempt ends as a record that has an outcome, to be published, or as a Retry. Whatever it did is
+recorded first, so that the next attempt continues it (see domain/resume.py).
+"""
+
+import asyncio
+import random
+from dataclasses import replace
+
+from contracts import JobCompletedEvent
+from worker.domain.claim import Claim
+from worker.domain.disposition import Retry
+from worker.domain.errors import (
+    LeaseLostError,
+    StateDamagedError,
+    UnavailableError,
+    WorkspaceLimitError,
+)
+from worker.domain.events import completed_event, failed_event, pointing, too_large
+from worker.domain.job import JobRecord, Spent
+from worker.domain.message import InboundMessage
+from worker.domain.resume import CONTINUE_PROMPT
+from worker.domain.session import reset_session
+from worker.domain.turn import (
+    Again,
+    AgentOutcome,
+    Allowance,
+    Conclude,
+    GiveUp,
+    Slice,
+    judge,
+    retry_or_give_up,
+    spent_by,
+)
+from worker.lease import kept
+from worker.ports import Checkout, Commit, Pause, Ports, Turn
+
+_DICE = random.Random()
+
+
+async def attempt(
+    claim: Claim, message: InboundMessage, ports: Ports, seconds: float
+) -> JobRecord | Retry:
+    """Run the claim's turn under its lease. `seconds` is what the host allows it."""
+    try:
+        return await kept(claim, message, ports, _turn(claim, ports, seconds))
+    except asyncio.CancelledError:
+        # The host drains. The attempt does not count, and nobody has to wait for the lease.
+        pause = Pause("drained", "the worker was stopped", claim.spent, claim.slices, counted=False)
+        await asyncio.shield(ports.ledger.release(claim, pause, ports.clock.now()))
+        raise
+
+
+async def _turn(claim: Claim, ports: Ports, seconds: float) -> JobRecord | Retry:
+    limit = ports.policy.max_attempts
+    if claim.attempts_used > limit:
+        cut_off = f"the worker was cut off in each of {limit} attempts"
+        return await _settle(claim, GiveUp("attempts_exhausted", cut_off), claim.spent, ports)
+    try:
+        return await _restored(claim, ports, seconds)
+    except LeaseLostError:
+        raise
+    except UnavailableError as exc:
+        code, error = f"{exc.system}_unavailable", str(exc)
+    except Exception as exc:  # noqa: BLE001 - a defect must not lose a message or stop the host
+        code, error = "internal_error", f"{type(exc).__name__} in the worker; see its log"
+        ports.journal.failure("internal_error", exc, job_id=claim.job.job_id)
+    verdict = retry_or_give_up(code, error, claim.attempts_used, limit, _DICE)
+    return await _settle(claim, verdict, claim.spent, ports)
+
+
+async def _restored(claim: Claim, ports: Ports, seconds: float) -> JobRecord | Retry:
+    """In the chat's session; in a new one, which the result tells, where its files are damaged."""
+    try:
+        async with ports.checkouts.open(claim) as checkout:
+            return await _run(claim, checkout, ports, seconds)
+    except StateDamagedError as exc:
+        ports.journal.note("session_reset", job_id=claim.job.job_id, error=str(exc))
+        plan = reset_session(claim.plan, claim.job.job_id, exc.reason)
+    fresh = replace(claim, plan=plan)
+    async with ports.checkouts.open(fresh) as checkout:
+        return await _run(fresh, checkout, ports, seconds)
+
+
+async def _run(claim: Claim, checkout: Checkout, ports: Ports, seconds: float) -> JobRecord | Retry:
+    job, policy = claim.job, ports.policy
+    ports.journal.note(
+        "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
+    )
+    left = max(job.spec.timeout_seconds - claim.spent.duration_ms / 1000, 1.0)
+    turn = Turn(
+        job_id=job.job_id,
+        session_key=job.session_key,
+        prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
+        spec=job.spec,
+        session_id=claim.plan.session_id,
+        resume=checkout.cut_off or claim.plan.status == "continued",
+        seconds=min(left, seconds),
+    )
+    outcome = await _recorded(turn, checkout, ports)
+    allowed = Allowance(
+        claim.attempts_used,
+        policy.max_attempts,
+        by_host=seconds < left,
+        slices_left=policy.max_slices - claim.slices - 1,
+    )
+    verdict = judge(outcome, allowed, _DICE)
+    ports.journal.note("run", job_id=job.job_id, verdict=type(verdict).__name__)
+    if isinstance(verdict, Conclude):
+        return await _commit(claim, verdict, checkout, ports)
+    await checkout.record()
+    return await _settle(claim, verdict, claim.spent.plus(spent_by(outcome)), ports)
+
+
+async def _recorded(turn: Turn, checkout: Checkout, ports: Ports) -> AgentOutcome:
+    """Run the agent; when the host stops it, what it did is recorded before."""
+    try:
+        return await ports.agent.run(turn, checkout)
+    except asyncio.CancelledError:
+        await asyncio.shield(checkout.record())
+        raise
+
+
+async def _commit(
+    claim: Claim, conclusion: Conclude, checkout: Checkout, ports: Ports
+) -> JobRecord:
+    """The turn happened: its transcript and files first, then the one write that makes it so."""
+    try:
+        sealed = await checkout.seal()
+    except WorkspaceLimitError as exc:
+        sealed = await checkout.seal(with_files=False)
+        conclusion = replace(
+            conclusion,
+            is_error=True,
+            error_message=f"{exc}: what this turn changed in its files was not kept; "
+            "ask for fewer or smaller files",
+            stop_reason="workspace_limit",
+        )
+    now = ports.clock.now()
+    event = await _sized(claim, completed_event(claim, conclusion, now), ports)
+    spent = claim.spent.plus(spent_by(conclusion.result))
+    commit = Commit(
+        session_id=claim.plan.session_id,
+        segments=sealed.segments,
+        files=sealed.files,
+        event=event,
+        cost_usd=spent.cost_usd,
+        num_turns=spent.num_turns,
+    )
+    return await ports.ledger.commit(claim, commit, now, ports.policy.session_ttl_seconds)
+
+
+async def _sized(claim: Claim, event: JobCompletedEvent, ports: Ports) -> str:
+    """The event as it travels: a response that is too large goes to the bucket first."""
+    text = event.to_json()
+    if not too_large(text):
+        return text
+    key = f"results/{claim.job.job_id}/{claim.generation}.txt"
+    ref = await ports.results.store(key, event.data.response)
+    return pointing(event, dict(ref)).to_json()
+
+
+async def _settle(
+    claim: Claim, verdict: Again | GiveUp | Slice, spent: Spent, ports: Ports
+) -> JobRecord | Retry:
+    """The turn is not done: another attempt, another slice of time, or the end of the job."""
+    now = ports.clock.now()
+    match verdict:
+        case Slice():
+            text = "the host's time was up; the turn continues"
+            pause = Pause("sliced", text, spent, claim.slices + 1, counted=False)
+            await ports.ledger.release(claim, pause, now)
+            return Retry(0, "sliced")
+        case Again(after, code, error):
+            await ports.ledger.release(claim, Pause(code, error, spent, claim.slices), now)
+            return Retry(after, code)
+        case GiveUp(code, error):
+            event = failed_event(replace(claim, spent=spent), code, error, now)
+            return await ports.ledger.fail(claim, event, code, error, now)
