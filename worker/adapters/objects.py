@@ -83,4 +83,6 @@ def _download(body: StreamingBody, target: Path) -> str:
                 out.write(chunk)
     except (BotoCoreError, HTTPError) as exc:
         raise UnavailableError("s3", f"get_object: {exc}") from exc
+    except OSError as exc:
+        raise UnavailableError("disk", f"{exc.strerror} ({target})") from exc
     return digest.hexdigest()

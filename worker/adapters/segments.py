@@ -61,7 +61,7 @@ def decode(stored: IO[bytes]) -> Iterator[tuple[SessionKey, IO[bytes]]]:
                 yield key, io.BufferedReader(part)
                 if part.left:
                     part.skip()
-    except (zstandard.ZstdError, ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError) as exc:
         raise MalformedSegmentError(str(exc)) from exc
 
 
@@ -150,7 +150,10 @@ class Frames(io.RawIOBase):
                     raise MalformedSegmentError(msg)
                 return 0
             self._begun = True
-            self._plain = memoryview(self._frame.decompress(stored))
+            try:
+                self._plain = memoryview(self._frame.decompress(stored))
+            except zstandard.ZstdError as exc:
+                raise MalformedSegmentError(str(exc)) from exc
         size = min(len(buffer), len(self._plain))
         buffer[:size], self._plain = self._plain[:size], self._plain[size:]
         return size

@@ -15,6 +15,9 @@ FIXED_ENVIRONMENT: Mapping[str, str] = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    # A message has one turn and the process ends with it: what ran on in the background would be
+    # killed. So subagents and commands run in the turn.
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "LANG": "C.UTF-8",
 }
 
