@@ -33,18 +33,19 @@ from worker.domain.turn import (
     retry_or_give_up,
     spent_by,
 )
-from worker.lease import kept
+from worker.lease import HeldLease, kept
 from worker.ports import Checkout, Commit, Pause, Ports, Turn
 
 _DICE = random.Random()
 
 
 async def attempt(
-    claim: Claim, message: InboundMessage, ports: Ports, seconds: float
+    claim: Claim, claimed_at: float, message: InboundMessage, ports: Ports, seconds: float
 ) -> JobRecord | Retry:
     """Run the claim's turn under its lease. `seconds` is what the host allows it."""
     try:
-        return await kept(claim, message, ports, _turn(claim, ports, seconds))
+        lease = HeldLease(claim, message, ports, claimed_at)
+        return await kept(lease, _turn(claim, lease, ports, seconds))
     except asyncio.CancelledError:
         # The host drains. The attempt does not count, and nobody has to wait for the lease.
         pause = Pause("drained", "the worker was stopped", claim.spent, claim.slices, counted=False)
@@ -52,13 +53,13 @@ async def attempt(
         raise
 
 
-async def _turn(claim: Claim, ports: Ports, seconds: float) -> JobRecord | Retry:
+async def _turn(claim: Claim, lease: HeldLease, ports: Ports, seconds: float) -> JobRecord | Retry:
     limit = ports.policy.max_attempts
     if claim.attempts_used > limit:
         cut_off = f"the worker was cut off in each of {limit} attempts"
         return await _settle(claim, GiveUp("attempts_exhausted", cut_off), claim.spent, ports)
     try:
-        return await _restored(claim, ports, seconds)
+        return await _restored(claim, lease, ports, seconds)
     except LeaseLostError:
         raise
     except UnavailableError as exc:
@@ -70,20 +71,24 @@ async def _turn(claim: Claim, ports: Ports, seconds: float) -> JobRecord | Retry
     return await _settle(claim, verdict, claim.spent, ports)
 
 
-async def _restored(claim: Claim, ports: Ports, seconds: float) -> JobRecord | Retry:
+async def _restored(
+    claim: Claim, lease: HeldLease, ports: Ports, seconds: float
+) -> JobRecord | Retry:
     """In the chat's session; in a new one, which the result tells, where its files are damaged."""
     try:
         async with ports.checkouts.open(claim) as checkout:
-            return await _run(claim, checkout, ports, seconds)
+            return await _run(claim, lease, checkout, ports, seconds)
     except StateDamagedError as exc:
         ports.journal.note("session_reset", job_id=claim.job.job_id, error=str(exc))
         plan = reset_session(claim.plan, claim.job.job_id, exc.reason)
     fresh = replace(claim, plan=plan)
     async with ports.checkouts.open(fresh) as checkout:
-        return await _run(fresh, checkout, ports, seconds)
+        return await _run(fresh, lease, checkout, ports, seconds)
 
 
-async def _run(claim: Claim, checkout: Checkout, ports: Ports, seconds: float) -> JobRecord | Retry:
+async def _run(
+    claim: Claim, lease: HeldLease, checkout: Checkout, ports: Ports, seconds: float
+) -> JobRecord | Retry:
     job, policy = claim.job, ports.policy
     ports.journal.note(
         "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
@@ -97,6 +102,7 @@ async def _run(claim: Claim, checkout: Checkout, ports: Ports, seconds: float) -
         session_id=claim.plan.session_id,
         resume=checkout.cut_off or claim.plan.status == "continued",
         seconds=min(left, seconds),
+        fence=lease.ensure,
     )
     outcome = await _recorded(turn, checkout, ports)
     allowed = Allowance(

@@ -1,4 +1,4 @@
-"""Keeps a claim alive while its turn runs."""
+"""Keeps a claim alive while its turn runs, and knows whether it still is."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,38 +12,64 @@ from worker.ports import Ports
 T = TypeVar("T")
 
 
-async def kept(
-    claim: Claim, message: InboundMessage, ports: Ports, work: Coroutine[object, object, T]
-) -> T:
-    """Run `work` with a heartbeat on its lease; when the lease is lost, cancel it and raise
-    LeaseLostError. A heartbeat that cannot reach AWS gives up only when the lease has run out.
+class HeldLease:
+    """The lease of one claim, as this worker knows it."""
+
+    def __init__(
+        self, claim: Claim, message: InboundMessage, ports: Ports, claimed_at: float
+    ) -> None:
+        self._claim = claim
+        self._message = message
+        self._ports = ports
+        self._seconds = ports.policy.lease_seconds
+        self._expires_at = claimed_at + self._seconds
+
+    async def ensure(self) -> None:
+        """Return only while nobody else can have taken the chat over; LeaseLostError otherwise.
+
+        Asked before what cannot be undone. By the clock alone while the lease is good for a while;
+        a worker that was frozen finds it run out, and asks the ledger.
+        """
+        if self._ports.clock.now() >= self._expires_at - self._seconds / 3:
+            await self._renew()
+
+    async def keep(self) -> None:
+        """Renew every third of the lease until cancelled. Raises LeaseLostError when it is lost; a
+        ledger that is out of reach means that only when the lease has run out.
+        """
+        while True:
+            await self._ports.clock.sleep(self._seconds / 3)
+            try:
+                await self._renew()
+                await self._ports.inbox.extend(self._message, self._seconds)
+            except UnavailableError as exc:
+                job_id = self._claim.job.job_id
+                self._ports.journal.note("heartbeat_failed", job_id=job_id, error=str(exc))
+                if self._ports.clock.now() >= self._expires_at:
+                    raise LeaseLostError(
+                        self._claim.job.session_key, self._claim.generation
+                    ) from exc
+
+    async def _renew(self) -> None:
+        until = self._ports.clock.now() + self._seconds
+        await self._ports.ledger.extend(self._claim, until)
+        self._expires_at = until
+
+
+async def kept(lease: HeldLease, work: Coroutine[object, object, T]) -> T:
+    """Run `work` while the lease is kept; when it is lost, cancel the work and raise
+    LeaseLostError.
     """
     running = asyncio.ensure_future(work)
-    beating = asyncio.create_task(_beat(claim, message, ports))
+    keeping = asyncio.create_task(lease.keep())
     try:
-        await asyncio.wait({running, beating}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, keeping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             running.cancel()
             await asyncio.wait({running})
-            beating.result()
+            keeping.result()
         return await running
     finally:
-        for task in (running, beating):
+        for task in (running, keeping):
             task.cancel()
-        await asyncio.wait({running, beating})
-
-
-async def _beat(claim: Claim, message: InboundMessage, ports: Ports) -> None:
-    seconds = ports.policy.lease_seconds
-    expires_at = ports.clock.now() + seconds
-    while True:
-        await ports.clock.sleep(seconds / 3)
-        try:
-            until = ports.clock.now() + seconds
-            await ports.ledger.extend(claim, until)
-            expires_at = until
-            await ports.inbox.extend(message, seconds)
-        except UnavailableError as exc:
-            ports.journal.note("heartbeat_failed", job_id=claim.job.job_id, error=str(exc))
-            if ports.clock.now() >= expires_at:
-                raise LeaseLostError(claim.job.session_key, claim.generation) from exc
+        await asyncio.wait({running, keeping})

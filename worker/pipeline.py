@@ -36,13 +36,12 @@ async def process(
         if isinstance(admitted, Rejection):
             return await _reject(message, admitted, ports)
         job = admitted
-        result = await ports.ledger.claim(
-            job, ports.owner, ports.clock.now(), ports.policy.lease_seconds
-        )
+        now = ports.clock.now()
+        result = await ports.ledger.claim(job, ports.owner, now, ports.policy.lease_seconds)
         ports.journal.note("claim", job_id=job.job_id, result=type(result).__name__)
         match result:
             case Claim() as claim:
-                ended = await attempt(claim, message, ports, seconds)
+                ended = await attempt(claim, now, message, ports, seconds)
                 return ended if isinstance(ended, Retry) else await _deliver(ended, ports)
             case Deliver(record):
                 return await _deliver(record, ports)

@@ -2,7 +2,7 @@
 an in-memory twin, and one conformance suite runs over both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +177,9 @@ class Turn:
     """Whether the checkout holds a transcript of this session."""
     seconds: float
     """Time that the turn may take before it is interrupted."""
+    fence: Callable[[], Awaitable[None]]
+    """To be awaited before anything that cannot be undone: raises LeaseLostError when another
+    worker may have taken the chat over, UnavailableError when that cannot be known."""
 
 
 class Agent(Protocol):

@@ -618,6 +618,56 @@ async def test_the_sweeper_publishes_what_a_dead_worker_left_and_names_what_is_s
     assert world.responses == ["one"]
     assert await process(message, world.ports) == Ack()
     assert world.responses == ["one"]
-    world.clock.advance(2000)
+    world.clock.advance(5000)
     assert await sweep(world.ports) == Sweep(0, 0, stuck=1)
     assert ("stuck", "j-2") in [(step, f.get("job_id")) for step, f in world.ports.journal.steps]
+
+
+async def test_a_zombie_s_tool_call_does_not_run_once_another_worker_may_have_the_chat():
+    world = World()
+    message = world.send("one", job_id="j-1")
+    asleep, wake = asyncio.Event(), asyncio.Event()
+    effects = []
+
+    async def acts(turn, checkout):
+        checkout.transcript.extend([turn.prompt, f"{TOOL_LINE}a"])
+        await checkout.record()
+        if turn.prompt != CONTINUE_PROMPT:
+            asleep.set()
+            await wake.wait()  # frozen between the record and the call
+        await turn.fence()
+        effects.append("a")
+        return await echo(turn, checkout)
+
+    frozen = type(world.clock)(world.clock.now())
+    zombie = asyncio.create_task(
+        process(message, world.with_ports(agent=type(world.agent)(acts), clock=frozen))
+    )
+    await asleep.wait()
+    world.clock.advance(121)
+    world.agent.script = echo
+    assert await process(message, world.with_ports(owner="worker-b")) == Ack()
+    frozen._now += 125  # it wakes; its heartbeat has not run yet
+    wake.set()
+    assert await zombie == Retry(None, "lease_lost")
+    assert effects == []
+
+
+async def test_the_fence_costs_nothing_while_the_lease_is_good():
+    world = World()
+    world.send("one")
+    asked = []
+
+    class Counting:
+        def __getattr__(self, name):
+            asked.append(name)
+            return getattr(world.ledger, name)
+
+    async def acts(turn, checkout):
+        for _ in range(50):
+            await turn.fence()
+        return await echo(turn, checkout)
+
+    world.agent.script = acts
+    await world.step(world.with_ports(ledger=Counting()))
+    assert "extend" not in asked

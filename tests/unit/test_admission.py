@@ -76,7 +76,7 @@ def test_a_request_can_narrow_the_limits():
     [
         ({"max_turns": 51}, ["max_turns", "51", "50"]),
         ({"max_budget_usd": 6}, ["max_budget_usd", "6", "5"]),
-        ({"timeout_seconds": 841}, ["timeout_seconds", "841", "840"]),
+        ({"timeout_seconds": 3601}, ["timeout_seconds", "3601", "3600"]),
         ({"allowed_tools": ["Bash(rm *)"]}, ["allowed_tools", "Bash", "Read"]),
         ({"permission_mode": "bypassPermissions"}, ["permission_mode", "dontAsk"]),
     ],

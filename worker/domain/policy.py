@@ -28,7 +28,7 @@ class Policy:
     permission_modes: tuple[str, ...] = ("dontAsk", "acceptEdits", "plan", "default")
     max_turns: int = 50
     max_budget_usd: float = 5.0
-    timeout_seconds: float = 840.0
+    timeout_seconds: float = 3600.0
     max_attempts: int = 5
     max_slices: int = 10
     lease_seconds: float = 120.0

@@ -1,12 +1,13 @@
 """A tool call is durable before it runs."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from claude_agent_sdk import HookContext, HookInput, HookJSONOutput, HookMatcher
 from claude_agent_sdk.types import HookEvent
 
-from worker.domain.errors import UnavailableError
+from worker.domain.errors import LeaseLostError, UnavailableError
 from worker.domain.resume import READ_ONLY_TOOLS
 from worker.ports import Checkout
 
@@ -19,11 +20,13 @@ class CallRecorder:
 
     So a call that ran is known to the attempt that takes over, which tells the model that its
     outcome is unknown instead of running it again. A call that cannot be recorded does not run:
-    `failure` says why, and the turn is not committed.
+    `failure` says why, and the turn is not committed. Nor does one run for a worker that has
+    slept through its lease: the fence stands between the record and the call.
     """
 
-    def __init__(self, checkout: Checkout) -> None:
+    def __init__(self, checkout: Checkout, fence: Callable[[], Awaitable[None]]) -> None:
         self._checkout = checkout
+        self._fence = fence
         self.failure: str | None = None
 
     def hooks(self) -> dict[HookEvent, list[HookMatcher]]:
@@ -42,7 +45,8 @@ class CallRecorder:
             async with asyncio.timeout(RECORD_SECONDS):
                 await self._checkout.transcript.has_call(tool_use_id or details["tool_use_id"])
                 await self._checkout.record()
-        except (TimeoutError, UnavailableError) as exc:
+                await self._fence()
+        except (TimeoutError, UnavailableError, LeaseLostError) as exc:
             self.failure = f"a call of {details['tool_name']} could not be recorded: {exc!r}"
             return {"continue_": False, "stopReason": "the call could not be recorded"}
         return {}

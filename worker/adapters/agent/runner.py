@@ -53,7 +53,7 @@ class ClaudeAgent:
             self._max_retries,
         )
         self._offer_skills(checkout.directory)
-        recorder = CallRecorder(checkout)
+        recorder = CallRecorder(checkout, turn.fence)
         options = self._options(turn, checkout, environment, stderr, recorder)
         client = ClaudeSDKClient(options)
         try:
