@@ -94,11 +94,17 @@ async def _run(
         "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
     )
     left = max(job.spec.timeout_seconds - claim.spent.duration_ms / 1000, 1.0)
+    spec = replace(
+        job.spec,
+        # The limits are the job's: slices and attempts share them.
+        max_turns=max(job.spec.max_turns - claim.spent.num_turns, 1),
+        max_budget_usd=max(job.spec.max_budget_usd - claim.spent.cost_usd, 0.0001),
+    )
     turn = Turn(
         job_id=job.job_id,
         session_key=job.session_key,
         prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
-        spec=job.spec,
+        spec=spec,
         session_id=claim.plan.session_id,
         resume=checkout.cut_off or claim.plan.status == "continued",
         seconds=min(left, seconds),
@@ -112,7 +118,13 @@ async def _run(
         slices_left=policy.max_slices - claim.slices - 1,
     )
     verdict = judge(outcome, allowed, _DICE)
-    ports.journal.note("run", job_id=job.job_id, verdict=type(verdict).__name__)
+    ports.journal.note(
+        "run",
+        job_id=job.job_id,
+        attempt=claim.attempt,
+        verdict=type(verdict).__name__,
+        code=getattr(verdict, "code", None),
+    )
     if isinstance(verdict, Conclude):
         return await _commit(claim, verdict, checkout, ports)
     await checkout.record()

@@ -9,6 +9,7 @@ disposition that comes back.
 import random
 from dataclasses import replace
 
+from contracts import session_key
 from worker.attempt import attempt
 from worker.domain.admission import Rejection, admit
 from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished
@@ -67,6 +68,9 @@ async def process(
     except UnavailableError as exc:
         ports.journal.note("unavailable", error=str(exc))
         return Retry(backoff_seconds(message.receive_count, _DICE), f"{exc.system}_unavailable")
+    except Exception as exc:  # noqa: BLE001 - one message must not stop the others
+        ports.journal.failure("internal_error", exc, message_id=message.message_id)
+        return Retry(backoff_seconds(message.receive_count, _DICE), "internal_error")
 
 
 async def _as_first_sent(message: InboundMessage, ports: Ports) -> InboundMessage:
@@ -110,10 +114,18 @@ async def _reject(message: InboundMessage, rejection: Rejection, ports: Ports) -
     return await _deliver(record, ports)
 
 
+def _session_of(rejection: Rejection) -> str:
+    """The chat whose job was rejected; none when it could not be read."""
+    request = rejection.request
+    if request is None:
+        return ""
+    return session_key(request.chat_id, request.thread_id, request.tenant_id)
+
+
 def _rejected(message: InboundMessage, rejection: Rejection, now: float) -> JobRecord:
     return JobRecord(
         job_id=rejection.job_id,
-        session_key="",
+        session_key=_session_of(rejection),
         state=JobState.REJECTED,
         event=rejected_event(message, rejection, now),
         error_code=rejection.reason,

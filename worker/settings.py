@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from contracts.request import PermissionMode
 from worker.domain.errors import SettingsError
 from worker.domain.policy import Policy
 
@@ -111,6 +113,7 @@ class Settings(BaseModel):
             settings = cls.model_validate(given)
         except ValidationError as exc:
             raise SettingsError([*map(_problem, exc.errors()), *problems]) from None
+        problems += _inconsistencies(settings)
         if problems:
             raise SettingsError(problems)
         return settings
@@ -123,7 +126,7 @@ class Settings(BaseModel):
         return Policy(
             auth_tokens=tuple(token.get_secret_value() for token in self.sdk_client_auth_token)
             if self.auth_mode == "token"
-            else (),
+            else None,
             models=self.allowed_models,
             default_model=self.default_model,
             tools=self.agent_tools,
@@ -160,6 +163,32 @@ def _contradictions(given: Mapping[str, str]) -> list[str]:
             )
     if "QUEUE_URL" in given and given["QUEUE_URL"] == given.get("DLQ_URL"):
         problems.append("DLQ_URL: is the same as QUEUE_URL; a dead letter would run again")
+    return problems
+
+
+def _inconsistencies(settings: "Settings") -> list[str]:
+    """What only shows once the values are read."""
+    problems = []
+    if settings.auth_mode == "token" and not settings.sdk_client_auth_token:
+        problems.append("SDK_CLIENT_AUTH_TOKEN: holds no token; give at least one")
+    known = get_args(PermissionMode)
+    wrong = [mode for mode in settings.allowed_permission_modes if mode not in known]
+    if wrong or not settings.allowed_permission_modes:
+        problems.append(
+            f"ALLOWED_PERMISSION_MODES: {', '.join(wrong) or 'nothing'} is no permission mode; "
+            f"choose from: {', '.join(known)}"
+        )
+    if not any(fnmatchcase(settings.default_model, p) for p in settings.allowed_models):
+        problems.append(
+            f"DEFAULT_MODEL: {settings.default_model!r} is not among ALLOWED_MODELS "
+            f"({', '.join(settings.allowed_models)}); add it there or choose another"
+        )
+    problems += [
+        f"AGENT_TOOLS: {tool!r} is not the name of a tool; a rule such as Bash(git *) belongs into "
+        "a request's allowed_tools"
+        for tool in settings.agent_tools
+        if not tool.isidentifier()
+    ]
     return problems
 
 

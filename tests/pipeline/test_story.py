@@ -671,3 +671,48 @@ async def test_the_fence_costs_nothing_while_the_lease_is_good():
     world.agent.script = acts
     await world.step(world.with_ports(ledger=Counting()))
     assert "extend" not in asked
+
+
+async def test_a_rejected_message_that_was_corrected_runs_under_its_job_id():
+    world = World()
+    world.send("hello", job_id="j-1", model="gpt-4")
+    world.send("hello", job_id="j-1")
+    await world.drain()
+    assert [event["id"] for event in world.events] == ["j-1/rejected", "j-1/completed"]
+
+
+async def test_a_defect_at_the_claim_is_retried_and_stops_nobody():
+    world = World()
+    world.send("one")
+
+    class Defect:
+        async def claim(self, *_arguments):
+            raise KeyError("secret text")
+
+        get = world.ledger.get
+
+    disposition = await world.step(world.with_ports(ledger=Defect()))
+    assert isinstance(disposition, Retry)
+    assert disposition.reason == "internal_error"
+    await world.drain()
+    assert world.responses == ["one"]
+
+
+async def test_the_limits_of_turns_and_money_are_shared_by_the_slices_of_a_job():
+    async def endless(turn, checkout):
+        checkout.transcript.append(f"{TOOL_LINE}x")
+        return AgentResult(
+            session_id=turn.session_id,
+            subtype="x",
+            is_error=True,
+            timed_out=True,
+            num_turns=3,
+            cost_usd=0.5,
+        )
+
+    world = World(endless)
+    message = world.send("go", options={"max_turns": 10, "max_budget_usd": 2})
+    await process(message, world.ports, seconds=10)
+    await process(message, world.ports, seconds=10)
+    limits = [(turn.spec.max_turns, turn.spec.max_budget_usd) for turn in world.agent.turns]
+    assert limits == [(10, 2), (7, 1.5)]

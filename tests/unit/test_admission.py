@@ -55,6 +55,28 @@ def test_whatever_arrives_is_a_job_or_a_rejection(body, group, attributes):
     assert isinstance(outcome, Job | Rejection)
 
 
+def test_a_deployment_whose_tokens_are_gone_lets_nobody_in():
+    body = {"user_message": "hi", "chat_id": "1"}
+    assert admit(message(body), Policy(auth_tokens=())).reason == "unauthorized"
+
+
+@pytest.mark.parametrize("given", ["x" * 3000, "a b", "", "j\n1"])
+def test_an_attribute_that_is_no_job_id_is_not_one(given):
+    body = {"user_message": "hi", "chat_id": "1"}
+    assert admit(message(body, attributes={"job_id": given}), Policy()).job_id == "sqs-m-1"
+
+
+@pytest.mark.parametrize("given", ["9" * 5000, "-1", "1.5", "²", ""])
+def test_an_attribute_that_is_no_attempt_is_not_one(given):
+    assert message({}, attributes={"dead_letter_attempt": given}).dead_letter_attempt is None
+
+
+def test_a_request_that_lists_its_tools_is_offered_nothing_else():
+    assert not narrow(Policy(), options(allowed_tools=[])).extras
+    spec = narrow(Policy(), options(allowed_tools=["Read", "mcp__tickets__search", "Agent"]))
+    assert spec.tools == ("Read", "mcp__tickets__search", "Agent")
+
+
 def options(**fields):
     return JobRequest(user_message="hi", chat_id="1", options=fields)
 

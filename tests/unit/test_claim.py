@@ -43,23 +43,25 @@ def test_a_job_whose_attempt_failed_runs_again_without_a_takeover():
     assert decide_claim(JOB, RUNNING, HEAD, NOW) == Run(3, 1, 8, takeover=False)
 
 
-@pytest.mark.parametrize(
-    "state", [JobState.ANSWERED, JobState.FAILED, JobState.REJECTED, JobState.CANCELLED]
-)
+@pytest.mark.parametrize("state", [JobState.ANSWERED, JobState.FAILED, JobState.CANCELLED])
 def test_an_outcome_that_was_not_published_is_only_published(state):
     record = replace(RUNNING, state=state)
     assert decide_claim(JOB, record, HEAD, NOW) == Deliver(record)
 
 
-@pytest.mark.parametrize("state", [JobState.PUBLISHED, JobState.FAILED, JobState.REJECTED])
+@pytest.mark.parametrize("state", [JobState.PUBLISHED, JobState.FAILED])
 def test_an_outcome_that_was_published_is_only_acknowledged(state):
     record = replace(RUNNING, state=state, published_at=NOW - 1)
     assert decide_claim(JOB, record, HEAD, NOW) == Finished(record)
 
 
-@pytest.mark.parametrize("state", [JobState.FAILED, JobState.REJECTED])
-def test_a_dead_letter_that_is_replayed_starts_a_new_series_of_attempts(state):
-    record = replace(RUNNING, state=state, published_at=NOW - 1)
+def test_a_rejected_job_has_not_run_and_runs_when_a_message_of_it_is_good():
+    record = JobRecord("j-1", KEY, JobState.REJECTED, published_at=NOW - 1)
+    assert decide_claim(JOB, record, HEAD, NOW) == Run(1, 1, 8, takeover=False)
+
+
+def test_a_dead_letter_that_is_replayed_starts_a_new_series_of_attempts():
+    record = replace(RUNNING, state=JobState.FAILED, published_at=NOW - 1)
     replayed = replace(JOB, dead_letter_attempt=2)
     assert decide_claim(replayed, record, HEAD, NOW) == Run(3, 3, 8, takeover=False)
 
@@ -86,3 +88,8 @@ def test_a_rejected_record_without_a_readable_chat_is_no_conflict():
     record = JobRecord("j-1", "", JobState.REJECTED)
     replayed = replace(JOB, dead_letter_attempt=0)
     assert decide_claim(replayed, record, HEAD, NOW) == Run(1, 1, 8, takeover=False)
+
+
+def test_a_job_id_that_was_rejected_in_another_chat_is_a_conflict():
+    record = JobRecord("j-1", "default/2", JobState.REJECTED)
+    assert decide_claim(JOB, record, HEAD, NOW) == Conflict(record)

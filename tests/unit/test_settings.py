@@ -64,7 +64,22 @@ def test_no_problem_shows_a_secret():
 
 def test_open_access_is_written_down_and_not_assumed():
     settings = Settings.from_env({**GOOD, "SDK_CLIENT_AUTH_TOKEN": "", "AUTH_MODE": "open"})
-    assert settings.policy().auth_tokens == ()
+    assert settings.policy().auth_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"SDK_CLIENT_AUTH_TOKEN": " , "}, "SDK_CLIENT_AUTH_TOKEN: holds no token"),
+        ({"ALLOWED_PERMISSION_MODES": ","}, "ALLOWED_PERMISSION_MODES: nothing"),
+        ({"ALLOWED_PERMISSION_MODES": "dontAsk,yolo"}, "yolo is no permission mode"),
+        ({"DEFAULT_MODEL": "gpt-4"}, "'gpt-4' is not among ALLOWED_MODELS"),
+        ({"AGENT_TOOLS": "Read,Bash(git:*)"}, "'Bash(git:*)' is not the name of a tool"),
+    ],
+)
+def test_settings_are_checked_against_each_other(changes, says):
+    [problem] = problems(**changes)
+    assert says in problem
 
 
 def test_a_dead_letter_queue_that_is_the_job_queue_is_refused():

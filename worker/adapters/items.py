@@ -66,7 +66,7 @@ def head_of(session_key: str, item: Mapping[str, Any] | None) -> SessionHead:
         lease=lease and Lease(lease["owner"], lease["job_id"], float(lease["expires_at"])),
         turns=int(row.get("turns", 0)),
         cost_usd=float(row.get("cost_usd", 0)),
-        expires_at=float(row.get("expires_at", 0)),
+        expires_at=float(row.get("session_expires_at", 0)),
     )
 
 

@@ -27,6 +27,9 @@ from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import SessionHead, plan_session
 from worker.ports import Commit, Pause
 
+ROW_MARGIN_SECONDS = 86400.0
+"""DynamoDB's TTL deletes a chat's row so much later than its session ends."""
+
 UNFINISHED_INDEX = "unfinished"
 UNFINISHED_SHARDS = 4
 """The index holds only jobs that have not ended. Spread, because one partition of an index takes
@@ -127,8 +130,9 @@ class DynamoLedger:
                 "tenant_id": request.tenant_id,
                 "chat_id": request.chat_id,
                 "thread_id": request.thread_id,
-                # A chat whose first turn never commits must not stay for ever.
-                "expires_at": int(head.expires_at or now + self._job_ttl),
+                # The row must outlive its lease, or the fence would begin anew; and one of a chat
+                # whose turns never commit must not stay for ever.
+                "expires_at": int(max(head.expires_at, now) + ROW_MARGIN_SECONDS),
             },
             condition="attribute_not_exists(generation)"
             if head.generation == 0
@@ -195,7 +199,8 @@ class DynamoLedger:
                 "turns": head.turns + 1,
                 "cost_usd": head.cost_usd + commit.cost_usd,
                 "updated_at": now,
-                "expires_at": int(now + session_ttl_seconds),
+                "session_expires_at": now + session_ttl_seconds,
+                "expires_at": int(now + session_ttl_seconds + ROW_MARGIN_SECONDS),
             },
         )
         await self._fenced(claim, JobState.ANSWERED, job_update, session_update)

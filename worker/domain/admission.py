@@ -25,7 +25,7 @@ class Rejection:
 
 def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
     """Authorize, parse, check the message group and the options, in this order."""
-    if policy.auth_tokens and not authorized(
+    if policy.auth_tokens is not None and not authorized(
         message.body,
         token=message.attributes.get(AUTH_TOKEN_ATTRIBUTE),
         signature=message.attributes.get(AUTH_SIGNATURE_ATTRIBUTE),

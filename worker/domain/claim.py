@@ -106,10 +106,11 @@ def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: flo
 
 
 def _reopened(job: Job, record: JobRecord) -> bool:
-    """A dead letter that was replayed runs again, once: its attribute names the attempt that
-    failed, so a second copy of the same dead letter finds a later attempt and is not run.
+    """A rejected job has not run: a message of it that is good now, corrected or replayed, runs.
+
+    A dead letter of a failed job that is replayed runs again, once: its attribute names the attempt
+    that failed, so a second copy of the same dead letter finds a later attempt and is not run.
     """
-    return (
-        record.state in {JobState.FAILED, JobState.REJECTED}
-        and job.dead_letter_attempt == record.attempt
-    )
+    if record.state is JobState.REJECTED:
+        return True
+    return record.state is JobState.FAILED and job.dead_letter_attempt == record.attempt

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from contracts.addressing import JOB_ID_PATTERN
+
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 JOB_ID_ATTRIBUTE = "job_id"
@@ -36,7 +38,8 @@ class InboundMessage:
         because the quarantine writes the original id into an attribute.
         """
         original = self.attributes.get(ORIGINAL_MESSAGE_ID_ATTRIBUTE, self.message_id)
-        return self.attributes.get(JOB_ID_ATTRIBUTE) or f"sqs-{original}"
+        given = self.attributes.get(JOB_ID_ATTRIBUTE, "")
+        return given if re.fullmatch(JOB_ID_PATTERN, given) else f"sqs-{original}"[:100]
 
     @property
     def earlier_job_id(self) -> str | None:
@@ -54,4 +57,4 @@ class InboundMessage:
     def dead_letter_attempt(self) -> int | None:
         """For a replayed dead letter: the attempt that failed; None for any other message."""
         value = self.attributes.get(DEAD_LETTER_ATTEMPT_ATTRIBUTE, "")
-        return int(value) if value.isascii() and value.isdigit() else None
+        return int(value) if re.fullmatch(r"[0-9]{1,6}", value) else None

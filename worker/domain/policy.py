@@ -10,11 +10,11 @@ from contracts import JobRequest
 class Policy:
     """Limits and permissions of the deployment.
 
-    Money is in US dollars, times in seconds. `auth_tokens` empty means that the queue's own
-    access policy is the only guard (AUTH_MODE=open).
+    Money is in US dollars, times in seconds. `auth_tokens` None means that the queue's own access
+    policy is the only guard (AUTH_MODE=open); none in the tuple would let nobody in.
     """
 
-    auth_tokens: tuple[str, ...] = field(default=(), repr=False)
+    auth_tokens: tuple[str, ...] | None = field(default=None, repr=False)
     models: tuple[str, ...] = (
         "sonnet",
         "opus",
@@ -47,6 +47,9 @@ class TurnSpec:
     max_turns: int
     max_budget_usd: float
     timeout_seconds: float
+    extras: bool = True
+    """Whether the profile's subagents, skills and MCP servers are offered as a whole: not when the
+    request lists its tools."""
     system_prompt: str | None = None
     output_schema: dict[str, object] | None = field(default=None, hash=False)
 
@@ -83,7 +86,7 @@ def narrow(policy: Policy, request: JobRequest) -> TurnSpec:
         )
     rules = policy.tools if options.allowed_tools is None else tuple(options.allowed_tools)
     tools = tuple(dict.fromkeys(rule.partition("(")[0] for rule in rules))
-    unknown = [tool for tool in tools if tool not in policy.tools]
+    unknown = [t for t in tools if t not in policy.tools and not _of_profile(t)]
     if unknown:
         raise RefusedOptionError(
             "option_not_allowed",
@@ -98,9 +101,15 @@ def narrow(policy: Policy, request: JobRequest) -> TurnSpec:
         max_turns=int(_within("max_turns", options.max_turns, policy.max_turns)),
         max_budget_usd=_within("max_budget_usd", options.max_budget_usd, policy.max_budget_usd),
         timeout_seconds=_within("timeout_seconds", options.timeout_seconds, policy.timeout_seconds),
+        extras=options.allowed_tools is None,
         system_prompt=options.system_prompt,
         output_schema=options.output_schema,
     )
+
+
+def _of_profile(tool: str) -> bool:
+    """Tools that the deployer's profile brings; without one there is none of that name."""
+    return tool in {"Agent", "Skill"} or tool.startswith("mcp__")
 
 
 def _within(name: str, asked: float | None, limit: float) -> float:

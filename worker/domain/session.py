@@ -39,7 +39,7 @@ class SessionHead:
     """The chat's row in SESSION_TABLE.
 
     `generation` is the fencing token: +1 at each claim. `version` is +1 at each commit.
-    `expires_at` (epoch seconds) is the mapping's TTL, refreshed at each commit.
+    `expires_at` (epoch seconds) is when the session ends unless a turn is committed before.
     """
 
     session_key: str

@@ -10,8 +10,6 @@ RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses of the model API that are worth another attempt (Anthropic API errors; 529 is
 "overloaded"). Any other status is an answer that will not change."""
 
-INTERRUPTED_REASONS = frozenset({"aborted_streaming", "aborted_tools"})
-
 
 @dataclass(frozen=True, slots=True)
 class AgentResult:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -58,8 +59,8 @@ def run(
 ) -> None:
     """Work on the queue until SIGTERM or Ctrl-C, as a long-running host.
 
-    On SIGTERM it takes no new message, lets running turns finish for up to 25 seconds, and returns
-    the others to the queue.
+    On SIGTERM it takes no new message, lets running turns finish for DRAIN_SECONDS (25), and
+    returns the others to the queue, to be continued.
     """
     import asyncio  # noqa: PLC0415
 
@@ -133,6 +134,7 @@ def tail(as_json: Json = False) -> None:
     """
     from worker.entrypoints.tail import follow  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the queue is removed, too
     topic = os.environ.get("RESULT_TOPIC_ARN")
     if not topic:
         _fail("RESULT_TOPIC_ARN is not set; load the environment that `agent-worker up` wrote")
@@ -149,7 +151,7 @@ def tail(as_json: Json = False) -> None:
                 f"chat {data.get('chat_id') or '?'} [dim]{data['job_id']}[/]",
                 highlight=False,
             )
-            console.print(f"         {text[:300]}", markup=False, highlight=False)
+            console.print(f"         {text[:300]}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -237,10 +239,10 @@ def _show_result(event: "Event", *, as_json: bool) -> None:
     data = event.data
     if data.is_error:
         errors.print(f"[bold red]{event.type.rpartition('.')[2]}:[/] ", end="")
-        errors.print(data.error_message, markup=False, highlight=False)
+        errors.print(data.error_message, markup=False, highlight=False, soft_wrap=True)
     response = getattr(data, "response", None)
     if response:
-        console.print(response, markup=False, highlight=False)
+        console.print(response, markup=False, highlight=False, soft_wrap=True)
     if note := getattr(data, "session_note", None):
         console.print(f"[yellow]note:[/] {note}", highlight=False)
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 
+from worker.adapters.aws import RefusedError
 from worker.bootstrap import Worker
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import UnavailableError
@@ -56,8 +57,15 @@ class Host:
                     await self._handle(message)
             except UnavailableError as exc:
                 self._worker.ports.journal.note("unavailable", error=str(exc))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), POLL_FAILURE_SECONDS)
+                await self._pause()
+            except RefusedError as exc:
+                # A permission or a queue that is missing: said, and tried again until it is there.
+                self._worker.ports.journal.failure("refused", exc, code=exc.code)
+                await self._pause()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), POLL_FAILURE_SECONDS)
 
     async def _handle(self, message: InboundMessage) -> None:
         if self._stopping.is_set():
@@ -95,8 +103,8 @@ class Host:
                 return
             try:
                 await sweep(self._worker.ports)
-            except UnavailableError as exc:
-                self._worker.ports.journal.note("unavailable", error=str(exc))
+            except (UnavailableError, RefusedError) as exc:
+                self._worker.ports.journal.note("sweep_failed", error=str(exc))
 
     async def _drain(self) -> None:
         await self._stopping.wait()

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, CLINotFoundError
@@ -80,25 +80,23 @@ class ClaudeAgent:
     ) -> ClaudeAgentOptions:
         spec, profile = turn.spec, self._profile
         workspace = checkout.directory / "workspace"
-        skills = [*profile.skills] or None
-        tools = [*spec.tools, *(["Agent"] if profile.agents else [])]
-        servers = [f"mcp__{name}" for name in profile.mcp_servers]
+        offered = spec.extras
+        skills = [*profile.skills] if offered or "Skill" in spec.tools else []
+        agents = profile.agents if offered or "Agent" in spec.tools else {}
+        servers = profile.mcp_servers if offered or _names_server(spec.tools) else {}
+        added = [*(["Agent"] if agents else []), *(f"mcp__{name}" for name in servers)]
         return ClaudeAgentOptions(
             model=spec.model,
             system_prompt=_system_prompt(profile, workspace, spec.system_prompt),
-            tools=[*tools, *(["Skill"] if skills else [])],
-            allowed_tools=[
-                *spec.allowed_tools,
-                *(["Agent"] if profile.agents else []),
-                *servers,
-            ],
+            tools=[*spec.tools, *(["Agent"] if agents else []), *(["Skill"] if skills else [])],
+            allowed_tools=[*spec.allowed_tools, *(added if offered else [])],
             permission_mode=spec.permission_mode,  # type: ignore[arg-type] # checked by the policy
             max_turns=spec.max_turns,
             max_budget_usd=spec.max_budget_usd,
             output_format=spec.output_schema
             and {"type": "json_schema", "schema": spec.output_schema},
-            agents=dict(profile.agents) or None,
-            mcp_servers=dict(profile.mcp_servers),
+            agents=dict(agents) or None,
+            mcp_servers=dict(servers),
             strict_mcp_config=True,
             skills=skills,
             # Nothing that the workspace holds configures the agent; "user" is our own directory.
@@ -125,6 +123,10 @@ class ClaudeAgent:
         link = directory / "config" / "skills"
         if self._profile.skills and self._profile.folder and not link.exists():
             link.symlink_to(self._profile.folder / "skills")
+
+
+def _names_server(tools: Sequence[str]) -> bool:
+    return any(tool.startswith("mcp__") for tool in tools)
 
 
 def _system_prompt(profile: Profile, workspace: Path, added: str | None) -> str:
