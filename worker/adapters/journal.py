@@ -12,9 +12,10 @@ class PowertoolsJournal:
 
     def __init__(self, level: str = "INFO") -> None:
         self._logger = Logger(service="agent-worker", level=level, use_rfc3339=True, utc=True)
+        self._logger.remove_keys(["location"])  # it would be this module, always
 
     def note(self, step: str, **fields: object) -> None:
-        self._logger.info(step, extra=fields, stacklevel=2)
+        self._logger.info(step, extra=fields)
 
     def failure(self, step: str, exc: BaseException, **fields: object) -> None:
         where = [
