@@ -1,5 +1,6 @@
 """One suite for every store of sessions: what is sealed and committed is what is restored."""
 
+import errno
 import os
 import uuid
 
@@ -12,7 +13,7 @@ from worker.adapters.filetree import Limits
 from worker.adapters.memory import TOOL_LINE, ManualClock, MemoryCheckouts
 from worker.adapters.objects import ObjectStore
 from worker.domain.claim import Claim
-from worker.domain.errors import StateDamagedError, WorkspaceLimitError
+from worker.domain.errors import StateDamagedError, UnavailableError, WorkspaceLimitError
 from worker.domain.job import Job
 from worker.domain.policy import Policy, narrow
 from worker.domain.session import SessionHead, SessionPlan
@@ -359,3 +360,30 @@ async def test_a_workspace_over_its_limits_is_refused_and_says_which(
         with pytest.raises(WorkspaceLimitError, match=says):
             await checkout.seal()
         assert (await checkout.seal(with_files=False)).files == ()
+
+
+@pytest.mark.integration
+async def test_a_full_disk_is_named_and_worth_another_attempt(s3_store, monkeypatch):
+    _, plan = await turn(s3_store, new_plan(), 1, ["one"])
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("worker.adapters.checkout.restore", full)
+    with pytest.raises(UnavailableError, match="No space left on device") as caught:
+        await turn(s3_store, plan, 2, [])
+    assert caught.value.system == "disk"
+    monkeypatch.undo()
+    before, _ = await turn(s3_store, plan, 3, [])
+    assert before == ["one"]
+
+
+@pytest.mark.integration
+async def test_a_work_directory_that_cannot_be_made_is_named(s3_store, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    checkouts = S3Checkouts(
+        ObjectStore(s3_store.aws, s3_store.bucket), tmp_path / "file", PROJECT, s3_store.clock
+    )
+    with pytest.raises(UnavailableError, match="disk"):
+        async with checkouts.open(a_claim(new_plan(), 1)):
+            pass

@@ -5,6 +5,8 @@ import contextlib
 import uuid
 from dataclasses import replace
 
+import pytest
+
 from tests.pipeline.world import World, echo
 from worker.adapters.memory import TOOL_LINE
 from worker.domain.disposition import Ack, DeadLetter, Retry
@@ -716,3 +718,18 @@ async def test_the_limits_of_turns_and_money_are_shared_by_the_slices_of_a_job()
     await process(message, world.ports, seconds=10)
     limits = [(turn.spec.max_turns, turn.spec.max_budget_usd) for turn in world.agent.turns]
     assert limits == [(10, 2), (7, 1.5)]
+
+
+@pytest.mark.parametrize("system", ["disk", "s3", "sts"])
+async def test_what_fails_for_now_is_retried_and_in_the_end_dead_lettered_by_its_name(system):
+    async def fails(turn, checkout):
+        raise UnavailableError(system, "no space left on device")
+
+    world = World(fails, max_attempts=2)
+    world.send("one", job_id="j-1")
+    world.send("two", job_id="j-2")
+    await world.drain()
+    assert [letter.reason for _, letter in world.inbox.dead_letters] == [
+        f"{system}_unavailable"
+    ] * 2
+    assert (await world.ledger.get("j-1")).attempt == 2

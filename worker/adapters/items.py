@@ -102,6 +102,44 @@ def segment_row(segment: Segment) -> dict[str, object]:
     }
 
 
+def update_of(
+    table: str,
+    key: dict[str, Any],
+    changes: Mapping[str, object],
+    *,
+    remove: tuple[str, ...] = (),
+    condition: str,
+    seen: Mapping[str, object],
+) -> dict[str, Any]:
+    """A conditional Update, as a transaction takes it.
+
+    Every changed name is aliased, because some ("state", "owner") are reserved words; a condition
+    writes `#state`. `seen` are the values that the condition names.
+    """
+    kept = {name: item for name, item in changes.items() if item is not None}
+    clauses = []
+    if kept:
+        clauses.append("SET " + ", ".join(f"#{name} = :new_{name}" for name in kept))
+    if remove:
+        clauses.append("REMOVE " + ", ".join(f"#{name}" for name in remove))
+    names = {f"#{name}": name for name in (*kept, *remove)}
+    if "#state" in condition:
+        names["#state"] = "state"
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": key,
+            "UpdateExpression": " ".join(clauses),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {
+                **{f":new_{name}": value(item) for name, item in kept.items()},
+                **{name: value(item) for name, item in seen.items()},
+            },
+        }
+    }
+
+
 def _decimals(plain: object) -> object:
     if isinstance(plain, float):
         return Decimal(repr(plain))

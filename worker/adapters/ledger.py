@@ -18,7 +18,7 @@ from worker.adapters.items import (
     record_of,
     segment_row,
     spent_row,
-    value,
+    update_of,
     values,
 )
 from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
@@ -95,7 +95,7 @@ class DynamoLedger:
             "job_id": claim.job.job_id,
             "expires_at": now + lease_seconds,
         }
-        job_update = self._update(
+        job_update = update_of(
             self._jobs,
             _job_key(claim.job.job_id),
             {
@@ -121,7 +121,7 @@ class DynamoLedger:
             if record is None
             else {":seen_attempt": record.attempt, ":seen_state": record.state.value},
         )
-        session_update = self._update(
+        session_update = update_of(
             self._sessions,
             _session_key(claim.job.session_key),
             {
@@ -266,7 +266,7 @@ class DynamoLedger:
         published = (
             JobState.PUBLISHED if record.state is JobState.ANSWERED else record.state
         ).value
-        update = self._update(
+        update = update_of(
             self._jobs,
             _job_key(record.job_id),
             {"state": published, "published_at": now, "updated_at": now},
@@ -318,7 +318,7 @@ class DynamoLedger:
     def _end(
         self, claim: Claim, changes: Mapping[str, object], now: float, remove: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        return self._update(
+        return update_of(
             self._jobs,
             _job_key(claim.job.job_id),
             {**changes, "updated_at": now},
@@ -328,7 +328,7 @@ class DynamoLedger:
         )
 
     def _free(self, claim: Claim, changes: Mapping[str, object]) -> dict[str, Any]:
-        return self._update(
+        return update_of(
             self._sessions,
             _session_key(claim.job.session_key),
             changes,
@@ -362,40 +362,6 @@ class DynamoLedger:
             # The same token on each retry of this call makes it one write (idempotent 10 minutes).
             ClientRequestToken=str(uuid.uuid4()),
         )
-
-    def _update(
-        self,
-        table: str,
-        key: dict[str, Any],
-        changes: Mapping[str, object],
-        *,
-        remove: tuple[str, ...] = (),
-        condition: str,
-        seen: Mapping[str, object],
-    ) -> dict[str, Any]:
-        """An Update with every name aliased: some ("state", "owner") are reserved words."""
-        kept = {name: item for name, item in changes.items() if item is not None}
-        clauses = []
-        if kept:
-            clauses.append("SET " + ", ".join(f"#{name} = :new_{name}" for name in kept))
-        if remove:
-            clauses.append("REMOVE " + ", ".join(f"#{name}" for name in remove))
-        names = {f"#{name}": name for name in (*kept, *remove)}
-        if "#state" in condition:
-            names["#state"] = "state"
-        return {
-            "Update": {
-                "TableName": table,
-                "Key": key,
-                "UpdateExpression": " ".join(clauses),
-                "ConditionExpression": condition,
-                "ExpressionAttributeNames": names,
-                "ExpressionAttributeValues": {
-                    **{f":new_{name}": value(item) for name, item in kept.items()},
-                    **{name: value(item) for name, item in seen.items()},
-                },
-            }
-        }
 
 
 def _ended(claim: Claim, state: JobState, now: float, **fields: Any) -> JobRecord:  # noqa: ANN401 - dataclass fields
