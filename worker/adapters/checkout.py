@@ -27,7 +27,12 @@ from worker.adapters.segments import MalformedSegmentError, encode, restore
 from worker.adapters.transcript import Transcript
 from worker.adapters.turnlog import Recorded, TurnLog, read_log
 from worker.domain.claim import Claim
-from worker.domain.errors import StateDamagedError, UnavailableError, WorkspaceLimitError
+from worker.domain.errors import (
+    StateDamagedError,
+    UnavailableError,
+    WorkerError,
+    WorkspaceLimitError,
+)
 from worker.domain.session import Segment, SessionPlan, merge_from
 from worker.ports import Clock, Sealed
 
@@ -211,7 +216,7 @@ class S3Checkouts:
     async def _record_when_quiet(self, checkout: S3Checkout) -> None:
         while True:
             await asyncio.sleep(QUIET_SECONDS)
-            with contextlib.suppress(UnavailableError):  # the next one, or a tool call, will tell
+            with contextlib.suppress(WorkerError):  # the next one, or a tool call, will tell
                 await checkout.record()
 
     def clear(self) -> None:
