@@ -18,10 +18,12 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Bot, until
+from worker.adapters.aws import RefusedError
 from worker.adapters.queue import message_of
 from worker.bootstrap import build
 from worker.domain.admission import admit
 from worker.domain.disposition import Ack, DeadLetter, Retry
+from worker.domain.errors import UnavailableError
 from worker.entrypoints import lambda_handler
 
 pytestmark = pytest.mark.integration
@@ -144,6 +146,32 @@ def test_a_dead_letter_is_moved_and_its_group_goes_on(handled):
 def test_a_message_that_is_in_other_hands_keeps_its_visibility(handled):
     assert handled(("1", "a", "lost")) == ["1"]
     assert handled.queue.visible == {"1": [120.0]}
+
+
+def test_a_visibility_that_cannot_be_changed_fails_no_message(handled):
+    async def down(message, seconds):
+        raise UnavailableError("sqs", "throttled")
+
+    handled.queue.extend = down
+    assert handled(("1", "a", "ack"), ("2", "b", "retry"), ("3", "b", "ack")) == ["2", "3"]
+    assert sorted(handled.script.ran) == ["1", "2"]
+
+
+def test_a_dead_letter_that_cannot_be_moved_is_returned_and_not_lost(handled):
+    async def refused(message, letter):
+        raise RefusedError("sqs send_message", "AccessDenied", "no", ())
+
+    handled.queue.quarantine = refused
+    assert handled(("1", "a", "dead"), ("2", "a", "ack")) == ["1", "2"]
+
+
+def test_the_sweeper_function_says_what_it_did(own, monkeypatch):
+    worker, runner = build(own), asyncio.Runner()
+    monkeypatch.setattr(lambda_handler, "_warm", lambda: (worker, runner))
+    done = lambda_handler.sweeper({}, Context())
+    assert done.keys() == {"published", "failed", "stuck"}
+    runner.close()
+    worker.aws.close()
 
 
 def test_an_empty_event_is_an_empty_answer(handled):

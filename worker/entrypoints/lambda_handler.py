@@ -12,6 +12,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any, Protocol
 
+from worker.adapters.aws import RefusedError
 from worker.adapters.queue import message_of
 from worker.bootstrap import Worker, build
 from worker.domain.disposition import Ack, DeadLetter, Retry
@@ -61,7 +62,7 @@ async def _batch(messages: list[InboundMessage], worker: Worker, seconds: float)
     # The queue's visibility timeout must cover the function's 15 minutes; a lease is enough for
     # us, so that a crash frees the chat in a lease (the heartbeat extends it).
     lease = worker.ports.policy.lease_seconds
-    await asyncio.gather(*(worker.inbox.extend(message, lease) for message in messages))
+    await asyncio.gather(*(_show_after(message, lease, worker) for message in messages))
     in_groups = sorted(messages, key=lambda message: message.group_id)  # stable: order is kept
     failures = await asyncio.gather(
         *(
@@ -77,12 +78,12 @@ async def _group(messages: list[InboundMessage], worker: Worker, seconds: float)
     for index, message in enumerate(messages):
         try:
             done = await _finish(message, worker, seconds)
-        except UnavailableError as exc:
+        except (UnavailableError, RefusedError) as exc:
             worker.ports.journal.note("unavailable", error=str(exc))
             done = False
         if not done:
             for later in messages[index + 1 :]:
-                await worker.inbox.extend(later, 0)
+                await _show_after(later, 0, worker)
             return {later.message_id for later in messages[index:]}
     return set()
 
@@ -97,8 +98,17 @@ async def _finish(message: InboundMessage, worker: Worker, seconds: float) -> bo
             return True
         case Retry(after):
             if after is not None:
-                await worker.inbox.extend(message, after)
+                await _show_after(message, after, worker)
             return False
+
+
+async def _show_after(message: InboundMessage, seconds: float, worker: Worker) -> None:
+    """Change when a message is seen again; if SQS does not do it now, the message comes later, and
+    that is no reason to fail the batch."""
+    try:
+        await worker.inbox.extend(message, seconds)
+    except (UnavailableError, RefusedError) as exc:
+        worker.ports.journal.note("unavailable", error=str(exc))
 
 
 def _api_names(record: Mapping[str, Any]) -> dict[str, Any]:
