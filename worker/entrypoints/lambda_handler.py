@@ -104,7 +104,8 @@ async def _finish(message: InboundMessage, worker: Worker, seconds: float) -> bo
 
 async def _show_after(message: InboundMessage, seconds: float, worker: Worker) -> None:
     """Change when a message is seen again; if SQS does not do it now, the message comes later, and
-    that is no reason to fail the batch."""
+    that is no reason to fail the batch.
+    """
     try:
         await worker.inbox.extend(message, seconds)
     except (UnavailableError, RefusedError) as exc:
