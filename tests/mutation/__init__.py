@@ -1,0 +1,1 @@
+"""Broken on purpose: each mutation takes one guarantee away, and a test must notice."""

@@ -1,0 +1,397 @@
+"""The mutations: one small change of the source each, and the tests that must fail because of it.
+
+`old` occurs exactly once in `file`, so that a mutation which no longer applies is noticed. The
+guarantees G1 to G7 are listed in docs/reliability.md.
+"""
+
+from dataclasses import dataclass
+
+ADMISSION = "tests/unit/test_admission.py"
+RECORDER = "tests/unit/test_recorder.py"
+FILETREE = "tests/unit/test_filetree.py"
+STORY = "tests/pipeline/test_story.py"
+LEDGER = "tests/conformance/test_ledger.py"
+CHECKOUTS = "tests/conformance/test_checkouts.py"
+INBOX = "tests/conformance/test_inbox.py"
+PUBLISHER = "tests/conformance/test_publisher.py"
+HOSTS = "tests/integration/test_hosts.py"
+LAMBDA = "tests/integration/test_lambda.py"
+WHOLE_PATH = "tests/integration/test_whole_path.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """Replace `old` by `new` in `file`; then one of `tests` (pytest arguments) must fail.
+
+    `real` says that the tests need the emulator or the CLI.
+    """
+
+    name: str
+    guarantee: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    real: bool = False
+
+
+MUTATIONS = (
+    # G1: turns of one chat happen one at a time, in the order sent.
+    Mutation(
+        "group-check-dropped",
+        "G1 order",
+        "worker/domain/admission.py",
+        "if message.group_id != group:",
+        "if False:",
+        (STORY,),
+    ),
+    Mutation(
+        "live-lease-ignored",
+        "G1 order",
+        "worker/domain/claim.py",
+        "if head.lease is not None and head.lease.live(now):",
+        "if False:",
+        ("tests/unit/test_claim.py",),
+    ),
+    Mutation(
+        "group-goes-on-after-a-failure",
+        "G1 order",
+        "worker/entrypoints/lambda_handler.py",
+        "return {later.message_id for later in messages[index:]}",
+        "return {message.message_id} | await _group(messages[index + 1 :], worker, seconds)",
+        (
+            f"{LAMBDA}::test_after_a_failure_the_later_messages_of_its_group_are_returned_and_not_run",
+        ),
+        real=True,
+    ),
+    # G2: a job has one effect, however often it is delivered.
+    Mutation(
+        "no-deduplication",
+        "G2 one effect",
+        "worker/domain/claim.py",
+        "record.state is not JobState.RUNNING and not _reopened(job, record):",
+        "False:",
+        (STORY,),
+    ),
+    Mutation(
+        "no-repair",
+        "G2 one effect",
+        "worker/domain/resume.py",
+        "    return tuple(entries[:end])",
+        "    return ()",
+        ("tests/unit/test_resume.py",),
+    ),
+    Mutation(
+        "claim-is-not-conditional",
+        "G2 one effect",
+        "worker/adapters/ledger.py",
+        'condition="attribute_not_exists(generation)"',
+        'condition="attribute_not_exists(no_such_name)"',
+        (LEDGER,),
+        real=True,
+    ),
+    Mutation(
+        "tool-call-not-recorded",
+        "G2 one effect",
+        "worker/adapters/agent/recorder.py",
+        "                await self._checkout.record()\n",
+        "",
+        (RECORDER,),
+    ),
+    Mutation(
+        "tool-call-not-awaited",
+        "G2 one effect",
+        "worker/adapters/agent/recorder.py",
+        '                await self._checkout.transcript.has_call(tool_use_id or details["tool_use_id"])\n',  # noqa: E501 - as it is written
+        "",
+        (RECORDER,),
+    ),
+    Mutation(
+        "cost-of-the-whole-conversation",
+        "G2 one effect",
+        "worker/adapters/transcript.py",
+        'PROCESS_ENTRIES = frozenset({"cost-state"})',
+        "PROCESS_ENTRIES = frozenset()",
+        ("tests/conformance/test_session_store.py",),
+    ),
+    # G3: nothing is lost.
+    Mutation(
+        "dead-letter-without-its-event",
+        "G3 nothing lost",
+        "worker/pipeline.py",
+        "if record.event is not None:",
+        "if record.event is not None and record.state is JobState.ANSWERED:",
+        (STORY,),
+    ),
+    Mutation(
+        "dead-letter-before-its-event",
+        "G3 nothing lost",
+        "worker/pipeline.py",
+        "return ended if isinstance(ended, Retry) else await _deliver(ended, ports)",
+        """\
+if isinstance(ended, Retry):
+                    return ended
+                if isinstance(_ending(ended), DeadLetter):
+                    await ports.inbox.quarantine(message, _ending(ended))
+                return await _deliver(ended, ports)""",
+        (STORY,),
+    ),
+    Mutation(
+        "said-to-be-published-before-it-is",
+        "G3 nothing lost",
+        "worker/pipeline.py",
+        "    if record.event is not None:\n",
+        "    await ports.ledger.mark_published(record, ports.clock.now())\n"
+        "    if record.event is not None:\n",
+        (STORY,),
+    ),
+    Mutation(
+        "sweeper-off",
+        "G3 nothing lost",
+        "worker/sweeper.py",
+        "    now = ports.clock.now()\n",
+        "    return Sweep(0, 0, 0)\n",
+        (STORY,),
+    ),
+    Mutation(
+        "host-does-not-sweep",
+        "G3 nothing lost",
+        "worker/entrypoints/host.py",
+        "            group.create_task(self._sweep())\n",
+        "",
+        (f"{HOSTS}::test_a_host_publishes_what_a_dead_worker_had_committed",),
+        real=True,
+    ),
+    Mutation(
+        "an-entry-that-failed-is-ignored",
+        "G3 nothing lost",
+        "worker/adapters/publisher.py",
+        '                _check(answer["Entries"][0])\n',
+        '                _ = answer["Entries"][0]\n',
+        (PUBLISHER,),
+    ),
+    # G4: no torn state.
+    Mutation(
+        "no-fence",
+        "G4 no torn state",
+        "worker/adapters/ledger.py",
+        """\
+            condition="generation = :mine",
+            seen={":mine": claim.generation},
+        )
+
+    async def _fenced""",
+        """\
+            condition="generation >= :mine",
+            seen={":mine": claim.generation},
+        )
+
+    async def _fenced""",
+        (LEDGER,),
+        real=True,
+    ),
+    Mutation(
+        "no-fence-on-renewal",
+        "G4 no torn state",
+        "worker/adapters/ledger.py",
+        '"generation = :mine AND attribute_exists(lease)"',
+        '"generation >= :mine AND attribute_exists(lease)"',
+        (LEDGER,),
+        real=True,
+    ),
+    Mutation(
+        "no-fence-in-memory",
+        "G4 no torn state",
+        "worker/adapters/memory.py",
+        "if head.generation != claim.generation or record.generation != claim.generation:",
+        "if False:",
+        (LEDGER,),
+    ),
+    Mutation(
+        "session-committed-apart-from-the-job",
+        "G4 no torn state",
+        "worker/adapters/ledger.py",
+        "        await self._fenced(claim, JobState.ANSWERED, job_update, session_update)\n",
+        "        await self._fenced(claim, JobState.ANSWERED, session_update)\n"
+        "        await self._fenced(claim, JobState.ANSWERED, job_update)\n",
+        (LEDGER,),
+        real=True,
+    ),
+    Mutation(
+        "job-committed-apart-from-the-session",
+        "G4 no torn state",
+        "worker/adapters/ledger.py",
+        "        await self._fenced(claim, JobState.ANSWERED, job_update, session_update)\n",
+        "        await self._fenced(claim, JobState.ANSWERED, job_update)\n"
+        "        await self._fenced(claim, JobState.ANSWERED, session_update)\n",
+        (LEDGER,),
+        real=True,
+    ),
+    Mutation(
+        "published-before-the-commit",
+        "G4 no torn state",
+        "worker/attempt.py",
+        "    return await ports.ledger.commit(",
+        "    await ports.publisher.publish(event)\n    return await ports.ledger.commit(",
+        (STORY,),
+    ),
+    Mutation(
+        "fence-asleep",
+        "G4 no torn state",
+        "worker/lease.py",
+        "if self._ports.clock.now() >= self._expires_at - self._seconds / 3:",
+        "if False:",
+        (STORY,),
+    ),
+    Mutation(
+        "tool-call-not-fenced",
+        "G4 no torn state",
+        "worker/adapters/agent/recorder.py",
+        "                await self._fence()\n",
+        "",
+        (RECORDER,),
+    ),
+    Mutation(
+        "segments-not-verified",
+        "G4 no torn state",
+        "worker/adapters/objects.py",
+        "if await self.get(segment.key, target) != segment.sha256:",
+        "if not await self.get(segment.key, target):",
+        (CHECKOUTS,),
+        real=True,
+    ),
+    # G5: no stall.
+    Mutation(
+        "heartbeat-removed",
+        "G5 no stall",
+        "worker/lease.py",
+        """\
+                await self._renew()
+                await self._ports.inbox""",
+        """\
+                continue
+                await self._ports.inbox""",
+        (STORY,),
+    ),
+    Mutation(
+        "visibility-not-shortened-on-lambda",
+        "G5 no stall",
+        "worker/entrypoints/lambda_handler.py",
+        "await asyncio.gather(*(_show_after(message, lease, worker) for message in messages))",
+        "pass",
+        (f"{LAMBDA}::test_acknowledged_messages_are_left_to_lambda_to_delete",),
+        real=True,
+    ),
+    Mutation(
+        "visibility-not-shortened-on-a-host",
+        "G5 no stall",
+        "worker/adapters/queue.py",
+        "            VisibilityTimeout=int(lease_seconds),\n",
+        "",
+        (INBOX,),
+        real=True,
+    ),
+    Mutation(
+        "failures-retried-for-ever",
+        "G5 no stall",
+        "worker/domain/turn.py",
+        "    if attempts_used >= max_attempts:\n",
+        "    if False:\n",
+        (STORY,),
+    ),
+    Mutation(
+        "crashes-retried-for-ever",
+        "G5 no stall",
+        "worker/attempt.py",
+        "    if claim.attempts_used > limit:\n",
+        "    if False:\n",
+        (STORY,),
+    ),
+    # G6: no leak.
+    Mutation(
+        "authorization-dropped",
+        "G6 no leak",
+        "worker/domain/admission.py",
+        "if policy.auth_tokens is not None and not authorized(",
+        "if False and not authorized(",
+        (STORY,),
+    ),
+    Mutation(
+        "token-in-the-dead-letter",
+        "G6 no leak",
+        "worker/adapters/queue.py",
+        "_NEVER_COPIED = _OURS | {AUTH_TOKEN_ATTRIBUTE, AUTH_SIGNATURE_ATTRIBUTE}",
+        "_NEVER_COPIED = _OURS",
+        (INBOX,),
+        real=True,
+    ),
+    Mutation(
+        "environment-inherited",
+        "G6 no leak",
+        "worker/adapters/agent/launcher.py",
+        "for name, item in os.environ.items() if name in keep}",
+        "for name, item in os.environ.items() if name in keep or name}",
+        (f"{WHOLE_PATH}::test_the_agent_sees_only_what_the_agent_needs",),
+        real=True,
+    ),
+    Mutation(
+        "workspace-not-cleaned",
+        "G6 no leak",
+        "worker/adapters/checkout.py",
+        "await asyncio.shield(self._store.run(lambda: shutil.rmtree(directory, True)))",
+        "pass",
+        (CHECKOUTS,),
+        real=True,
+    ),
+    Mutation(
+        "leftovers-of-the-dead-not-cleared",
+        "G6 no leak",
+        "worker/adapters/checkout.py",
+        "                shutil.rmtree(path, ignore_errors=True)\n",
+        "                continue\n",
+        (CHECKOUTS,),
+        real=True,
+    ),
+    Mutation(
+        "agent-outlives-its-worker",
+        "G6 no leak",
+        "worker/adapters/agent/launcher.py",
+        "    _kill_descendants()\n    os._exit(143)\n",
+        "    pass\n",
+        (f"{HOSTS}::test_killing_the_worker_ends_its_cli_and_the_tools_of_that",),
+        real=True,
+    ),
+    # G7: bounded.
+    Mutation(
+        "slices-not-counted",
+        "G7 bounded",
+        "worker/attempt.py",
+        "slices_left=policy.max_slices - claim.slices - 1,",
+        "slices_left=policy.max_slices,",
+        (STORY,),
+    ),
+    Mutation(
+        "time-not-counted-over-slices",
+        "G7 bounded",
+        "worker/attempt.py",
+        "job.spec.timeout_seconds - claim.spent.duration_ms / 1000",
+        "job.spec.timeout_seconds",
+        (STORY,),
+    ),
+    Mutation(
+        "limits-can-be-widened",
+        "G7 bounded",
+        "worker/domain/policy.py",
+        "    if asked > limit:\n",
+        "    if False:\n",
+        (ADMISSION,),
+    ),
+    Mutation(
+        "workspace-without-limits",
+        "G7 bounded",
+        "worker/adapters/filetree.py",
+        "if len(stamps) > self._limits.files or size > self._limits.size:",
+        "if False:",
+        (FILETREE,),
+    ),
+)
