@@ -6,7 +6,7 @@ recorded first, so that the next attempt continues it (see domain/resume.py).
 
 import asyncio
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from contracts import JobCompletedEvent
 from worker.domain.claim import Claim
@@ -39,6 +39,14 @@ from worker.ports import Checkout, Commit, Pause, Ports, Turn
 _DICE = random.Random()
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The turn is not done. `spent` is what the job has used, with this attempt."""
+
+    verdict: Again | GiveUp | Slice
+    spent: Spent
+
+
 async def attempt(
     claim: Claim, claimed_at: float, message: InboundMessage, ports: Ports, seconds: float
 ) -> JobRecord | Retry:
@@ -59,21 +67,31 @@ async def _turn(claim: Claim, lease: HeldLease, ports: Ports, seconds: float) ->
         cut_off = f"the worker was cut off in each of {limit} attempts"
         return await _settle(claim, GiveUp("attempts_exhausted", cut_off), claim.spent, ports)
     try:
-        return await _restored(claim, lease, ports, seconds)
+        ended = await _restored(claim, lease, ports, seconds)
     except LeaseLostError:
         raise
     except UnavailableError as exc:
-        code, error = f"{exc.system}_unavailable", str(exc)
+        ended = Unfinished(_unavailable(exc, claim, ports), claim.spent)
     except Exception as exc:  # noqa: BLE001 - a defect must not lose a message or stop the host
         code, error = "internal_error", f"{type(exc).__name__} in the worker; see its log"
         ports.journal.failure("internal_error", exc, job_id=claim.job.job_id)
-    verdict = retry_or_give_up(code, error, claim.attempts_used, limit, _DICE)
-    return await _settle(claim, verdict, claim.spent, ports)
+        verdict = retry_or_give_up(code, error, claim.attempts_used, limit, _DICE)
+        ended = Unfinished(verdict, claim.spent)
+    if isinstance(ended, JobRecord):
+        return ended
+    # Once, and outside of the above: what an outage leaves unknown here is not written over.
+    return await _settle(claim, ended.verdict, ended.spent, ports)
+
+
+def _unavailable(exc: UnavailableError, claim: Claim, ports: Ports) -> Again | GiveUp:
+    limit = ports.policy.max_attempts
+    code = f"{exc.system}_unavailable"
+    return retry_or_give_up(code, str(exc), claim.attempts_used, limit, _DICE)
 
 
 async def _restored(
     claim: Claim, lease: HeldLease, ports: Ports, seconds: float
-) -> JobRecord | Retry:
+) -> JobRecord | Unfinished:
     """In the chat's session; in a new one, which the result tells, where its files are damaged."""
     try:
         async with ports.checkouts.open(claim) as checkout:
@@ -88,7 +106,7 @@ async def _restored(
 
 async def _run(
     claim: Claim, lease: HeldLease, checkout: Checkout, ports: Ports, seconds: float
-) -> JobRecord | Retry:
+) -> JobRecord | Unfinished:
     job, policy = claim.job, ports.policy
     ports.journal.note(
         "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
@@ -125,10 +143,15 @@ async def _run(
         verdict=type(verdict).__name__,
         code=getattr(verdict, "code", None),
     )
-    if isinstance(verdict, Conclude):
-        return await _commit(claim, verdict, checkout, ports)
-    await checkout.record()
-    return await _settle(claim, verdict, claim.spent.plus(spent_by(outcome)), ports)
+    spent = claim.spent.plus(spent_by(outcome))
+    try:
+        if isinstance(verdict, Conclude):
+            return await _commit(claim, verdict, spent, checkout, ports)
+        await checkout.record()
+    except UnavailableError as exc:
+        # What the agent did is tried again, but what it cost is known.
+        return Unfinished(_unavailable(exc, claim, ports), spent)
+    return Unfinished(verdict, spent)
 
 
 async def _recorded(turn: Turn, checkout: Checkout, ports: Ports) -> AgentOutcome:
@@ -141,7 +164,7 @@ async def _recorded(turn: Turn, checkout: Checkout, ports: Ports) -> AgentOutcom
 
 
 async def _commit(
-    claim: Claim, conclusion: Conclude, checkout: Checkout, ports: Ports
+    claim: Claim, conclusion: Conclude, spent: Spent, checkout: Checkout, ports: Ports
 ) -> JobRecord:
     """The turn happened: its transcript and files first, then the one write that makes it so."""
     try:
@@ -157,7 +180,6 @@ async def _commit(
         )
     now = ports.clock.now()
     event = await _sized(claim, completed_event(claim, conclusion, now), ports)
-    spent = claim.spent.plus(spent_by(conclusion.result))
     commit = Commit(
         session_id=claim.plan.session_id,
         segments=sealed.segments,

@@ -169,6 +169,22 @@ async def test_a_corrupt_segment_is_named(store):
     assert caught.value.reason == "corrupt"
 
 
+@pytest.mark.integration
+async def test_another_valid_segment_in_the_place_of_one_is_corrupt(s3_store):
+    _, other = await turn(s3_store, new_plan(), 1, ["of another chat"])
+    _, plan = await turn(s3_store, new_plan(), 1, ["one"])
+    await s3_store.aws.call(
+        "s3",
+        "copy_object",
+        Bucket=s3_store.bucket,
+        Key=plan.segments[0].key,
+        CopySource={"Bucket": s3_store.bucket, "Key": other.segments[0].key},
+    )
+    with pytest.raises(StateDamagedError) as caught:
+        await turn(s3_store, plan, 2, [])
+    assert (caught.value.reason, caught.value.key) == ("corrupt", plan.segments[0].key)
+
+
 async def test_unicode_and_long_lines_survive(store):
     lines = ["ünï\u2028code 🎈", "x" * 2_000_000, ""]
     _, plan = await turn(store, new_plan(), 1, lines)

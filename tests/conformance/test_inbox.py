@@ -121,6 +121,17 @@ async def test_a_message_made_visible_comes_again_before_later_ones(queue):
     assert again.receive_count == 2
 
 
+@pytest.mark.integration
+async def test_a_message_of_a_dead_worker_comes_back_after_its_lease_and_not_the_queue_s_own_time(
+    own_queues,
+):
+    queue = Sqs(*own_queues)
+    await queue.send("1", "a")
+    await queue.inbox.receive(0, lease_seconds=1)
+    again = await queue.inbox.receive(5, lease_seconds=120)  # the queue's own time is 30 s
+    assert again.receive_count == 2
+
+
 async def test_quarantine_copies_the_message_and_repeats_are_one(queue):
     group = uuid.uuid4().hex
     await queue.send(group, "bad")

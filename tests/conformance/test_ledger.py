@@ -257,5 +257,20 @@ async def test_of_many_workers_that_claim_at_once_one_wins(ledger):
     assert all(isinstance(result, Claim | Busy) for result in results)
 
 
+async def test_of_many_jobs_of_one_new_chat_that_are_claimed_at_once_one_wins(ledger):
+    chat = uuid.uuid4().hex
+    results = await asyncio.gather(*(ledger.claim(a_job(chat), "a", NOW, 120) for _ in range(12)))
+    assert sum(isinstance(result, Claim) for result in results) == 1
+
+
+async def test_a_job_that_has_ended_cannot_be_committed_and_its_chat_stays_as_it_was(ledger):
+    claim = await claimed(ledger, a_job())
+    await ledger.fail(claim, "{}", "agent_died", "it died", NOW + 1)
+    with pytest.raises(LeaseLostError):
+        await ledger.commit(claim, a_commit(), NOW + 2, DAY)
+    head = (await claimed(ledger, a_job(claim.job.request.chat_id), NOW + 3)).head
+    assert (head.version, head.session_id) == (0, None)
+
+
 async def test_an_unknown_job_has_no_record(ledger):
     assert await ledger.get("j-unknown") is None

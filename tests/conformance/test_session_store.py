@@ -53,6 +53,12 @@ async def test_a_retried_append_is_recognized_by_its_uuids():
     assert [entry["uuid"] for entry in await transcript.load(KEY)] == ["a", "b"]
 
 
+async def test_what_the_cli_notes_about_its_own_process_is_not_kept():
+    transcript = Transcript()
+    await transcript.append(KEY, [{"type": "cost-state", "totalCostUSD": 1.5}])
+    assert await transcript.load(KEY) is None
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

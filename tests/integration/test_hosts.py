@@ -5,11 +5,18 @@ import contextlib
 import json
 import os
 import signal
+import time
+import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Bot, until, worker_process
+from contracts import JobRequest
+from tests.integration.conftest import Bot, running, until, worker_process
+from worker.domain.job import Job
+from worker.domain.policy import Policy, narrow
+from worker.entrypoints import host
+from worker.ports import Commit
 
 pytestmark = pytest.mark.integration
 
@@ -121,3 +128,16 @@ async def test_a_queue_that_is_out_of_reach_is_waited_for(own, tmp_path):
         assert process.returncode is None
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+async def test_a_host_publishes_what_a_dead_worker_had_committed(own, monkeypatch):
+    monkeypatch.setattr(host, "SWEEP_SECONDS", 0.1)
+    bot, request = Bot(own), JobRequest(user_message="hi", chat_id="1")
+    job = Job(f"j-{uuid.uuid4().hex}", uuid.uuid4().hex, request, narrow(Policy(), request))
+    then = time.time() - 600
+    async with running(own) as worker:
+        ledger = worker.ports.ledger
+        claim = await ledger.claim(job, "dead", then, 120)
+        event = json.dumps({"type": "agent.job.completed", "data": {}})
+        await ledger.commit(claim, Commit("s", (), (), event, 0.5, 1), then, 86400)
+        await until(lambda: bot.record(job.job_id)["state"]["S"] == "published", seconds=10)

@@ -356,6 +356,24 @@ async def test_a_result_that_was_committed_and_not_published_is_only_published()
     assert len(world.agent.turns) == 1
 
 
+async def test_a_dead_letter_is_not_written_before_its_event_is_published():
+    async def refused(turn, checkout):
+        return AgentResult(turn.session_id, "success", is_error=True, api_error_status=400)
+
+    world = World(refused)
+    world.send("one", job_id="j-1")
+
+    class Down:
+        async def publish(self, event):
+            raise UnavailableError("sns", "down")
+
+    await world.step(world.with_ports(publisher=Down()))
+    assert world.inbox.dead_letters == []
+    await world.drain()
+    assert [event["type"] for event in world.events] == ["agent.job.failed"]
+    assert [letter.job_id for _, letter in world.inbox.dead_letters] == ["j-1"]
+
+
 async def test_a_worker_that_is_cut_off_in_every_attempt_ends_in_the_dlq():
     world = World(max_attempts=2)
     message = world.send("one", job_id="j-1")

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from claude_agent_sdk import SessionKey
+
 from worker.adapters.filetree import FileTree, Limits, TooManyFilesError
 from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import MalformedSegmentError, encode, restore
@@ -154,12 +156,13 @@ class S3Checkouts:
 
     async def _restored(self, claim: Claim, chat: str, directory: Path) -> S3Checkout:
         plan, tenant = claim.plan, claim.job.request.tenant_id
-        log_prefix = f"turns/{tenant}/{chat}/{claim.job.job_id}"
+        prompt = hashlib.sha256(claim.job.request.user_message.encode()).hexdigest()[:16]
+        log_prefix = f"turns/{tenant}/{chat}/{claim.job.job_id}/{prompt}"
         lines = _targets(directory, "lines", plan.segments)
         files = _targets(directory, "files", plan.files)
         recorded, _ = await asyncio.gather(
             # Only a job that has been tried before can have left anything.
-            read_log(self._store, log_prefix, plan.session_id, directory / "log")
+            read_log(self._store, log_prefix, directory / "log")
             if claim.attempt > 1
             else _nothing(),
             asyncio.gather(
@@ -170,19 +173,19 @@ class S3Checkouts:
         roots = {"workspace": directory / "workspace", "session": session}
         tree = FileTree(roots, self._limits, skip=_is_transcript)
         transcript = Transcript(lines, now_ms=int(self._clock.now() * 1000))
-        for key, entries in recorded.entries:
-            transcript.add(key, entries)
-        adopted = directory / "log" / "adopted"
         await self._local(
-            lambda: self._lay_out(directory, lines, files, tree, transcript, recorded, adopted)
+            lambda: self._lay_out(plan, directory, lines, files, tree, transcript, recorded)
         )
+        log = TurnLog(self._store, log_prefix, claim.generation, transcript, tree)
+        if claim.attempt > 1:
+            await log.flush(taken_over=True)
         return S3Checkout(
             plan=plan,
             directory=directory,
             transcript=transcript,
             cut_off=bool(recorded.entries),
             _tree=tree,
-            _log=TurnLog(self._store, log_prefix, claim.generation, transcript, tree),
+            _log=log,
             _store=self._store,
             _prefix=f"sessions/{tenant}/{chat}",
             _generation=claim.generation,
@@ -191,16 +194,19 @@ class S3Checkouts:
 
     def _lay_out(
         self,
+        plan: SessionPlan,
         directory: Path,
         lines: Sequence[Path],
         files: Sequence[Path],
         tree: FileTree,
         transcript: Transcript,
         recorded: Recorded,
-        adopted: Path,
     ) -> None:
         """The committed state, then what the cut-off turn had added to it."""
+        adopted = directory / "log" / "adopted"
+        key: SessionKey = {"project_key": self._project, "session_id": plan.session_id}
         try:
+            recorded.graft(transcript, key)
             adopted.write_bytes(transcript.delta() or encode([]))
             restore([*lines, adopted], directory / "config" / "projects", self._project)
             for archive in files:

@@ -235,6 +235,14 @@ TOOL_LINE = "tool:"
 """How a line of an in-memory transcript tells a tool call."""
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What a turn has done so far: its lines, and the files it changed (None: removed)."""
+
+    lines: list[str] = field(default_factory=list)
+    files: dict[str, str | None] = field(default_factory=dict)
+
+
 @dataclass
 class MemoryCheckout:
     """A checkout whose transcript is a list of lines, and whose files are a dictionary."""
@@ -244,9 +252,10 @@ class MemoryCheckout:
     workspace: dict[str, str]
     cut_off: bool
     _committed: int
+    _base: dict[str, str]
     _segments: dict[str, list[str]]
     _files: dict[str, dict[str, str]]
-    _log: dict[int, tuple[list[str], dict[str, str]]]
+    _log: dict[int, Recorded]
     _name: str
     _generation: int
     _now: float
@@ -255,7 +264,10 @@ class MemoryCheckout:
     async def record(self) -> None:
         delta = self.transcript[self._committed :]
         if delta:
-            self._log[self._generation] = (delta, dict(self.workspace))
+            names = self._base.keys() | self.workspace.keys()
+            files = {name: self.workspace.get(name) for name in names}
+            changed = {n: f for n, f in files.items() if f != self._base.get(n)}
+            self._log[self._generation] = Recorded(delta, changed)
 
     async def seal(self, *, with_files: bool = True) -> Sealed:
         return Sealed(self._seal_lines(), self._seal_files() if with_files else self.plan.files)
@@ -289,7 +301,7 @@ class MemoryCheckouts:
         self._clock = clock
         self.segments: dict[str, list[str]] = {}
         self.files: dict[str, dict[str, str]] = {}
-        self.logs: dict[tuple[str, str], dict[int, tuple[list[str], dict[str, str]]]] = {}
+        self.logs: dict[tuple[str, str], dict[int, Recorded]] = {}
 
     @contextlib.asynccontextmanager
     async def open(self, claim: Claim) -> AsyncIterator[MemoryCheckout]:
@@ -303,17 +315,22 @@ class MemoryCheckouts:
             lines += stored
         workspace = dict(self.files[claim.plan.files[-1].key]) if claim.plan.files else {}
         committed = len(lines)
-        log = self.logs.setdefault((claim.job.job_id, claim.plan.session_id), {})
-        recorded, files = log[max(log)] if log else ([], {})
-        cut_off = any(line.startswith(TOOL_LINE) for line in recorded)
+        log = self.logs.setdefault((claim.job.job_id, claim.job.request.user_message), {})
+        recorded = log[max(log)] if log else Recorded()
+        cut_off = any(line.startswith(TOOL_LINE) for line in recorded.lines)
+        base = dict(workspace)
         if cut_off:
-            lines, workspace = lines + recorded, dict(files)
+            lines += recorded.lines
+            workspace = {n: f for n, f in (base | recorded.files).items() if f is not None}
+        if claim.attempt > 1:  # what an earlier generation records from now on does not count
+            log[claim.generation] = recorded
         yield MemoryCheckout(
             plan=claim.plan,
             transcript=lines,
             workspace=workspace,
             cut_off=cut_off,
             _committed=committed,
+            _base=base,
             _segments=self.segments,
             _files=self.files,
             _log=log,

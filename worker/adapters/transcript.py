@@ -77,6 +77,15 @@ class Transcript:
         }
         return sorted(found - {""})
 
+    def last_uuid(self, key: SessionKey) -> str | None:
+        """Of the last entry so far that was said: the next one follows it."""
+        for found, lines in reversed(self._parts()):
+            if _place(found) == _place(key):
+                for line in reversed(lines.splitlines()):
+                    if uuid := json.loads(line).get("uuid"):
+                        return str(uuid)
+        return None
+
     async def has_call(self, tool_use_id: str) -> None:
         """Wait until the entry with this tool call has arrived."""
         await self._call(tool_use_id).wait()

@@ -1,11 +1,12 @@
 """What a turn has done so far, durable before its commit.
 
-    turns/<tenant>/<chat>/<job>/00000007-000000.files.zst    the files it changed, then
-                                00000007-000000.lines.zst    the transcript it wrote
+    turns/<tenant>/<chat>/<job>/<prompt>/00000007-000000.files.zst    the files it changed, then
+                                         00000007-000000.lines.zst    the transcript it wrote
 
 Nothing refers to these objects; a lifecycle rule removes them. The next attempt of the job finds
-them by their prefix. Each generation's parts hold the whole turn, with what it took over from the
-generation before, so only the latest generation counts, and a zombie's later parts do not.
+them by their prefix; one whose prompt was edited in between does not. Each generation's parts hold
+the whole turn, beginning with what it took over from the generation before, so only the latest
+generation counts, and a zombie's later parts do not.
 
 Transcript lines are taken before the files are looked at and stored after them: a tool result that
 is recorded has its effect on the workspace recorded, too.
@@ -24,15 +25,28 @@ from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import MalformedSegmentError, decode
 from worker.adapters.transcript import Transcript
 from worker.domain.errors import UnavailableError
-from worker.domain.resume import Entry, recorded_part
+from worker.domain.resume import Entry, grafted, in_session, recorded_part
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What an earlier attempt left: entries by transcript, in order, and archives of files."""
+    """What an earlier attempt left: entries of the conversation and of its subagents', in order,
+    and archives of files.
+    """
 
-    entries: tuple[tuple[SessionKey, tuple[Entry, ...]], ...] = ()
+    entries: tuple[Entry, ...] = ()
+    others: tuple[tuple[SessionKey, Entry], ...] = ()
     archives: tuple[Path, ...] = ()
+
+    def graft(self, transcript: Transcript, key: SessionKey) -> None:
+        """Make the transcript of `key`, as it is committed by now, go on with this."""
+        if not self.entries:
+            return
+        session = key["session_id"]
+        entries = grafted(self.entries, transcript.last_uuid(key))
+        transcript.add(key, [in_session(entry, session) for entry in entries])
+        for place, entry in self.others:
+            transcript.add({**place, "session_id": session}, [in_session(entry, session)])
 
 
 class TurnLog:
@@ -56,19 +70,24 @@ class TurnLog:
         self._part = 0
         self._lock = asyncio.Lock()
 
-    async def flush(self) -> None:
-        """Store what came since the last flush; returns when it is durable."""
+    async def flush(self, *, taken_over: bool = False) -> None:
+        """Store what came since the last flush; returns when it is durable. `taken_over`: even if
+        that is nothing, so that from now on the parts of earlier generations do not count.
+        """
         async with self._lock:
             length = self._transcript.length
-            if length == self._lines:
+            if length == self._lines and not taken_over:
                 return
+            # A name of its own for each try: one whose answer was lost may be there, with less.
+            # What is stored twice is known by its uuid.
             name = f"{self._prefix}/{self._generation:08d}-{self._part:06d}"
+            self._part += 1
             lines = await self._store.run(lambda: self._transcript.delta(self._lines))
             files, stamps = await self._store.run(self._changed_files)
             if files:
                 await self._store.put(f"{name}.files.zst", files)
             await self._store.put(f"{name}.lines.zst", lines)
-            self._lines, self._stamps, self._part = length, stamps, self._part + 1
+            self._lines, self._stamps = length, stamps
 
     def _changed_files(self) -> tuple[bytes, Mapping[str, Stamp]]:
         try:
@@ -78,22 +97,20 @@ class TurnLog:
             return b"", self._stamps or self._tree.marked
 
 
-async def read_log(store: ObjectStore, prefix: str, session_id: str, folder: Path) -> Recorded:
-    """What the latest generation recorded of this session's turn, downloaded into `folder`."""
+async def read_log(store: ObjectStore, prefix: str, folder: Path) -> Recorded:
+    """What the latest generation recorded of the turn, downloaded into `folder`."""
     keys = await store.keys(f"{prefix}/")
     latest = max((_generation(key) for key in keys), default=None)
     keys = [key for key in keys if _generation(key) == latest]
     paths = [folder / key.rpartition("/")[2] for key in keys]
     await asyncio.gather(*map(store.get, keys, paths))
     entries = await store.run(lambda: _entries([p for p in paths if ".lines." in p.name]))
-    main = [entry for key, entry in entries if _is_main(key, session_id)]
-    kept = recorded_part(main)
+    kept = recorded_part([entry for key, entry in entries if not key.get("subpath")])
     if not kept:
         return Recorded()
-    others = [(key, entry) for key, entry in entries if not _is_main(key, session_id)]
-    main_key = next(key for key, _ in entries if _is_main(key, session_id))
     return Recorded(
-        ((main_key, kept), *((key, (entry,)) for key, entry in others)),
+        kept,
+        tuple((key, entry) for key, entry in entries if key.get("subpath")),
         tuple(path for path in paths if ".files." in path.name),
     )
 
@@ -109,10 +126,6 @@ def _entries(paths: list[Path]) -> list[tuple[SessionKey, Entry]]:
             # To start the turn again could repeat what it did: better to fail for an operator.
             raise UnavailableError("turn_log", f"{path.name}: {exc}") from exc
     return found
-
-
-def _is_main(key: SessionKey, session_id: str) -> bool:
-    return key["session_id"] == session_id and not key.get("subpath")
 
 
 def _generation(key: str) -> int:

@@ -30,6 +30,23 @@ def recorded_part(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(entries[:end])
 
 
+def grafted(entries: Sequence[Entry], last: str | None) -> tuple[Entry, ...]:
+    """Recorded entries as a continuation of what is committed by now: the entry with uuid `last`.
+
+    A dead letter is replayed after other messages of its chat. The CLI follows each entry to its
+    parent, and an entry that stayed behind would take the conversation back to where it was.
+    """
+    first = next((n for n, entry in enumerate(entries) if _said(entry)), len(entries))
+    return tuple(
+        {**entry, "parentUuid": last} if n == first else entry for n, entry in enumerate(entries)
+    )
+
+
+def in_session(entry: Entry, session_id: str) -> Entry:
+    """An entry as one of this session; a chat's session may have been started anew since."""
+    return {**entry, "sessionId": session_id} if "sessionId" in entry else entry
+
+
 def tool_calls(entry: Entry) -> tuple[str, ...]:
     """The ids of the tool calls in a transcript entry."""
     message = entry.get("message")

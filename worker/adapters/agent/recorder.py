@@ -48,5 +48,17 @@ class CallRecorder:
                 await self._fence()
         except (TimeoutError, UnavailableError, LeaseLostError) as exc:
             self.failure = f"a call of {details['tool_name']} could not be recorded: {exc!r}"
-            return {"continue_": False, "stopReason": "the call could not be recorded"}
+            return _NOT_RUN
         return {}
+
+
+_NOT_RUN: HookJSONOutput = {
+    # Denied, for the next attempt to read; to stop alone would let this call run before.
+    "hookSpecificOutput": {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": "deny",
+        "permissionDecisionReason": "this call was not run: it could not be recorded",
+    },
+    "continue_": False,
+    "stopReason": "the call could not be recorded",
+}
