@@ -4,7 +4,12 @@ scripted model. Nothing of this machine's own configuration is read."""
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test depends on how fast this machine is just now.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 ROOT = Path(__file__).parent.parent
 EMULATOR_ENVIRONMENT = ROOT / ".agent-worker" / "ministack-env"

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.adapters.filetree import DELETED, FileTree, Limits, TooManyFilesError
@@ -153,6 +153,7 @@ def test_a_link_in_the_way_is_not_followed(folder):
     assert not (folder / "escaped").exists()
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=300), st.booleans())
 def test_bytes_that_are_no_archive_are_refused_and_nothing_else_happens(
     tmp_path_factory, data, compressed
@@ -167,6 +168,7 @@ names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40
 )
 
 
+@settings(max_examples=25)  # each example writes files
 @given(st.dictionaries(names, st.binary(max_size=200), max_size=6))
 def test_any_names_and_contents_come_back(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("tree")
