@@ -28,7 +28,7 @@ UNUSED_PLUGINS = ("cacheprovider", "hypothesispytest", "xdist")
 LANES = 2
 """Copies of the tree that are worked on side by side."""
 
-HANG_SECONDS = {True: 25, False: 5}
+HANG_SECONDS = {True: 40, False: 15}
 """A mutation may make a test hang; then the time limit fails it. By `real`."""
 
 RUN_SECONDS = 150.0
