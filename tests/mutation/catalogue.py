@@ -361,6 +361,14 @@ if isinstance(ended, Retry):
         (f"{HOSTS}::test_killing_the_worker_ends_its_cli_and_the_tools_of_that",),
         real=True,
     ),
+    Mutation(
+        "agent-without-a-worker",
+        "G6 no leak",
+        "worker/adapters/agent/launcher.py",
+        "    if os.getppid() != worker:",
+        "    if False:",
+        ("tests/unit/test_profile.py",),
+    ),
     # G7: bounded.
     Mutation(
         "slices-not-counted",

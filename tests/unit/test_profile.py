@@ -1,8 +1,10 @@
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from worker.adapters.agent.process import agent_environment
+from worker.adapters.agent.process import agent_environment, install_launcher
 from worker.adapters.agent.profile import DEFAULT_SYSTEM_PROMPT, ProfileError, load_profile
 
 EXAMPLE = Path(__file__).parents[2] / "profile"
@@ -62,4 +64,19 @@ def test_the_agent_s_environment_is_made_and_not_inherited(tmp_path):
     assert set(made["AGENT_LAUNCHER_KEEP"].split(",")) == made.keys() - {
         "AGENT_LAUNCHER_KEEP",
         "AGENT_LAUNCHER_CLI",
+        "AGENT_LAUNCHER_WORKER",
     }
+
+
+def test_an_agent_whose_worker_has_died_before_it_began_is_not_started(tmp_path):
+    launcher, cli, started = install_launcher(tmp_path), tmp_path / "cli", tmp_path / "started"
+    cli.write_text(f"#!/bin/sh\ntouch {started}\n")
+    cli.chmod(0o700)
+
+    def status(worker):
+        names = {"AGENT_LAUNCHER_CLI": str(cli), "AGENT_LAUNCHER_KEEP": "PATH"}
+        environ = {**names, "PATH": os.defpath, "AGENT_LAUNCHER_WORKER": str(worker)}
+        return subprocess.run([launcher], env=environ, check=False).returncode
+
+    assert (status(os.getpid() + 1), started.exists()) == (1, False)
+    assert (status(os.getpid()), started.exists()) == (0, True)

@@ -34,14 +34,14 @@ def main() -> int:
     cli = os.environ["AGENT_LAUNCHER_CLI"]
     keep = SDK_NAMES | set(os.environ["AGENT_LAUNCHER_KEEP"].split(","))
     environment = {name: item for name, item in os.environ.items() if name in keep}
-    worker = os.getppid()
+    worker = int(os.environ["AGENT_LAUNCHER_WORKER"])
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)
-    if os.getppid() != worker:  # it died before prctl took effect
+    if os.getppid() != worker:  # it died before prctl took effect, perhaps before this began
         return 1
     child = os.fork()
     if child == 0:

@@ -1,5 +1,6 @@
 """The agent's process: which program, which environment."""
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -74,4 +75,5 @@ def agent_environment(
         **environment,
         "AGENT_LAUNCHER_CLI": str(bundled_cli()),
         "AGENT_LAUNCHER_KEEP": ",".join(environment),
+        "AGENT_LAUNCHER_WORKER": str(os.getpid()),
     }

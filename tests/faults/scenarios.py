@@ -1,0 +1,38 @@
+"""What is processed while faults happen: each kind of message, and each of its endings."""
+
+from tests.faults.process import Fault
+from tests.faults.simulation import Scenario
+from worker.domain.policy import Policy
+
+LAMBDA_SECONDS = 60.0
+"""Two model calls of model.py fit into one invocation."""
+
+
+def _one(words="", **fields):
+    return (("j-1", words, "1", fields),)
+
+
+_CHATS = (
+    ("j-1", "", "1", {}),
+    ("j-2", "tools=1", "1", {}),
+    ("j-3", "", "2", {}),
+)
+
+SCENARIOS = (
+    Scenario("a plain turn", _one()),
+    Scenario("three tool calls", _one("tools=3")),
+    Scenario("a turn that fails once", _one("tools=1 flaky")),
+    Scenario("a turn that fails for good", _one("tools=1 poison"), Policy(max_attempts=3)),
+    Scenario("a rejected message", _one(model="gpt-4")),
+    Scenario("a large result", _one("large")),
+    Scenario("two messages of a chat beside one of another", _CHATS, slots=2),
+    Scenario("a sliced turn", _one("tools=3"), lambda_seconds=LAMBDA_SECONDS),
+    Scenario("a job sent twice", _one() + _one()),
+    Scenario("chats on Lambda", _CHATS, lambda_seconds=840.0),
+    Scenario(
+        "a queue that does not keep a message hidden",
+        _one("tools=6"),
+        workers=2,
+        always={"inbox.extend": Fault.ERROR_BEFORE},
+    ),
+)
