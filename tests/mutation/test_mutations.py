@@ -11,6 +11,7 @@ from tests.mutation.laboratory import Verdict, experiment
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(900)
 def test_each_guarantee_that_is_broken_in_memory_is_noticed_by_a_test():
     outcomes = experiment([mutation for mutation in MUTATIONS if not mutation.real])
     assert {outcome.verdict for outcome in outcomes} == {Verdict.KILLED}, table(outcomes)
