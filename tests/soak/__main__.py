@@ -20,7 +20,7 @@ _SHOWN = 10
 def main() -> int:
     """Exit status: 0 all promises kept, 1 not, 2 it could not run, 130 interrupted."""
     plan = _plan()
-    as_json = plan.pop("json")
+    as_json, keep = plan.pop("json"), plan.pop("keep")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
@@ -33,11 +33,11 @@ def main() -> int:
         sys.stderr.write("\ninterrupted: everything that the soak started is ended\n")
         return _INTERRUPTED
     sys.stdout.write(f"{json.dumps(asdict(findings), indent=2) if as_json else table(findings)}\n")
-    if not findings.good:
+    if keep or not findings.good:
         sys.stderr.write(f"logs, evidence and restored chats: {folder}\n")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    else:
+        shutil.rmtree(folder)
+    return 0 if findings.good else 1
 
 
 def table(findings: Findings) -> str:
@@ -76,6 +76,7 @@ def _plan() -> dict[str, object]:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=type(default), default=default, metavar="N", help=text)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of a good run, too")
     return vars(parser.parse_args())
 
 

@@ -40,6 +40,7 @@ class Evidence:
     ledger: Sequence[str]
     steps: Sequence[Mapping[str, Any]]
     chaos: Mapping[str, int]
+    harm: Sequence[tuple[float, str]]
     orphans: Sequence[str]
     unwell: Sequence[str]
     disks: Sequence[Path]
@@ -217,7 +218,7 @@ def _figures(evidence: Evidence, rows: Mapping[str, JobRecord]) -> dict[str, str
     steps = Counter(step["message"] for step in evidence.steps)
     continued = sum(bool(step.get("cut_off")) for step in evidence.steps)
     left = [path for disk in evidence.disks for path in disk.iterdir() if path.name not in _KEPT]
-    stall, where = longest_stall(evidence.sent, evidence.on_topic, evidence.steps)
+    stall = longest_stall(evidence.sent, evidence.on_topic, evidence.steps, evidence.harm)
     pace = len(evidence.sent) / evidence.seconds * 60
     return {
         "sent": f"{len(evidence.sent)} jobs in {evidence.messages} messages",
@@ -229,7 +230,7 @@ def _figures(evidence: Evidence, rows: Mapping[str, JobRecord]) -> dict[str, str
         "leases lost": f"{steps['lease_lost']}",
         "tool calls": f"{len(effects)}, of which unknown: {len(effects - set(evidence.ledger))}",
         "events repeated": f"{sum(len(heard) - 1 for heard in evidence.on_topic.values())}",
-        "longest stall": f"{stall:.1f} s ({where})",
+        "longest stall": f"{stall.seconds:.1f} s, with {stall.harms} workers harmed meanwhile",
         "left on disk": f"{len(left)}",
         "throughput": f"{pace:.0f} jobs a minute, over {evidence.seconds:.0f} s",
     }

@@ -150,7 +150,7 @@ def dead_letters(queue_url: str) -> dict[str, list[dict[str, str]]]:
             QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         ).get("Messages", [])
         if not messages:
-            return found
+            return dict(found)
         for message in messages:
             attributes = message.get("MessageAttributes", {})
             letter = {name: item["StringValue"] for name, item in attributes.items()}

@@ -27,8 +27,8 @@ class _Frozen:
 class Chaos:
     """Called again and again (`step`), it does something to somebody every `every` seconds or so.
 
-    `done` counts what it did; `orphans` tells of processes that outlived their worker, and
-    `crashes` of workers that ended without its doing.
+    `done` counts what it did; `harm` is when (epoch seconds) and to which worker's log. `orphans`
+    tells of processes that outlived their worker, `crashes` of workers that ended by themselves.
     """
 
     fleet: Fleet
@@ -36,6 +36,7 @@ class Chaos:
     every: float
     lease: float
     done: Counter[str] = field(default_factory=Counter)
+    harm: list[tuple[float, str]] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     _next: float = 0.0
@@ -77,7 +78,7 @@ class Chaos:
     def _kill_worker(self, seat: Seat) -> None:
         family = seat.family()
         signal_one(seat.process, signal.SIGKILL)
-        self.done["workers killed"] += 1
+        self._note("workers killed", seat)
         self._watched.append((time.monotonic() + ORPHAN_SECONDS, family))
         self._down[seat.name] = time.monotonic() + self.dice.uniform(*RESTART_SECONDS)
 
@@ -94,15 +95,19 @@ class Chaos:
         family = seat.family() if everything else [seat.process]
         for process in family:
             signal_one(process, signal.SIGSTOP)
-        self.done["workers frozen"] += 1
+        self._note("workers frozen", seat)
         until = time.monotonic() + self.lease * self.dice.uniform(1.3, 2.2)
         self._frozen.append(_Frozen(seat, family, until))
 
     def _drain(self, seat: Seat) -> None:
         """As a deployment does."""
         signal_one(seat.process, signal.SIGTERM)
-        self.done["workers drained"] += 1
+        self._note("workers drained", seat)
         self._down[seat.name] = time.monotonic()
+
+    def _note(self, what: str, seat: Seat) -> None:
+        self.done[what] += 1
+        self.harm.append((time.time(), seat.log))
 
     def _is_frozen(self, seat: Seat) -> bool:
         return any(frozen.seat is seat for frozen in self._frozen)

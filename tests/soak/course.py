@@ -89,6 +89,7 @@ def run(plan: Plan, folder: Path) -> Findings:
                 ledger=ledger.read_text().split(),
                 steps=fleet.steps(),
                 chaos=dict(chaos.done),
+                harm=chaos.harm,
                 orphans=[*chaos.orphans, *(f"still there: {command(each)}" for each in orphans)],
                 unwell=[*chaos.crashes, *fleet.complaints()],
                 disks=[seat.disk for seat in fleet.seats],

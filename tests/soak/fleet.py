@@ -42,6 +42,10 @@ class Seat:
         )
 
     @property
+    def log(self) -> str:
+        return Path(self.service.log).name
+
+    @property
     def process(self) -> Identity:
         return self.service.pid, self.service.started
 

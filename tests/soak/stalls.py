@@ -11,10 +11,18 @@ from tests.soak.bot import Heard, Sent
 _PROGRESS = frozenset({"claim", "restore", "run", "publish", "reject"})
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Stall:
+    """`harms`: how many workers were harmed meanwhile; each may have just taken the message."""
+
+    seconds: float = 0.0
+    job_id: str = ""
+    harms: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     at: float
-    name: str = ""
     worker: str = ""
     retried: bool = False
 
@@ -23,20 +31,21 @@ def longest_stall(
     sent: Mapping[str, Sent],
     heard: Mapping[str, Sequence[Heard]],
     steps: Sequence[Mapping[str, Any]],
-) -> tuple[float, str]:
-    """The longest time, in seconds, in which nothing happened to the first open message of a chat,
-    and the job of it. A turn that runs to its end is work, and the backoff after a failed one is a
-    wait on purpose: neither is counted.
+    harm: Sequence[tuple[float, str]],
+) -> Stall:
+    """The longest time in which nothing happened to the first open message of a chat. `harm` is
+    when (epoch seconds) which worker was killed, frozen or drained.
+
+    A worker that has begun a turn works on it until it ends or the worker is harmed, and the
+    backoff after a failed turn is a wait on purpose: neither is counted.
     """
     progress: dict[str, list[_Step]] = defaultdict(list)
     for step in steps:
         if step["message"] in _PROGRESS and step.get("result") != "Busy":
             retried = step.get("verdict") == "Again"
-            progress[step["job_id"]].append(
-                _Step(step["at"], step["message"], step["worker"], retried)
-            )
+            progress[step["job_id"]].append(_Step(step["at"], step["worker"], retried))
     free_at: dict[str, float] = defaultdict(float)
-    longest = (0.0, "")
+    longest = Stall()
     for job_id, job in sent.items():
         if job_id not in heard:
             continue
@@ -48,7 +57,16 @@ def longest_stall(
             _Step(end),
         ]
         for one, following in itertools.pairwise(course):
-            worked = one.name == "restore" and following.name == "run"
-            if not one.retried and not (worked and one.worker == following.worker):
-                longest = max(longest, (following.at - one.at, job_id))
+            if not one.retried:
+                since = _worked_until(one, following.at, harm)
+                harms = sum(since <= at < following.at for at, _ in harm)
+                longest = max(longest, Stall(following.at - since, job_id, harms))
     return longest
+
+
+def _worked_until(step: _Step, end: float, harm: Sequence[tuple[float, str]]) -> float:
+    """Until when the step's worker went on; a step of nobody is no work."""
+    if not step.worker:
+        return step.at
+    times = [at for at, worker in harm if worker == step.worker and step.at <= at < end]
+    return min(times, default=end)

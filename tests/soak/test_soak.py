@@ -10,7 +10,7 @@ import pytest
 
 from tests.soak.audit import VIOLATIONS, in_sequence
 from tests.soak.bot import Heard, Sent
-from tests.soak.stalls import longest_stall
+from tests.soak.stalls import Stall, longest_stall
 from tests.soak.workload import Workload
 
 ROOT = Path(__file__).parents[2]
@@ -72,4 +72,4 @@ def test_a_stall_is_neither_work_nor_backoff_and_begins_when_a_worker_is_harmed(
     ]
     harm = [(120, "v"), (181, "w"), (182, "w")]
     heard = {"j": [Heard({}, 188)]}
-    assert longest_stall({"j": Sent("j", order, 100)}, heard, steps, harm) == (6, "j")
+    assert longest_stall({"j": Sent("j", order, 100)}, heard, steps, harm) == Stall(6, "j", 2)
