@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -26,9 +26,10 @@ Secrets = Annotated[
 ]
 
 
-class Settings(BaseModel):
-    """Every setting, under the name of its environment variable. Unset means the default; a
-    variable that is set to nothing counts as unset. Seconds unless a name says otherwise.
+class Resources(BaseModel):
+    """The stack's resources, under the names of their environment variables: what a command that
+    looks after jobs and chats needs. Unset means the default; a variable that is set to nothing
+    counts as unset.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
@@ -40,6 +41,43 @@ class Settings(BaseModel):
     session_bucket: str = Field(description="S3 bucket of session files and large results")
     result_topic_arn: str = Field(description="SNS topic of result events", pattern=r"^arn:.+:.+")
     event_bus_name: str = Field(description="EventBridge bus of result events")
+    aws_region: str | None = None
+    aws_default_region: str | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Raises SettingsError with every problem at once; no message holds a secret's value."""
+        given = {
+            name.upper(): environ[name.upper()]
+            for name in cls.model_fields
+            if environ.get(name.upper(), "").strip()
+        }
+        problems = cls._contradictions(given)
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as exc:
+            raise SettingsError([*map(_problem, exc.errors()), *problems]) from None
+        problems += settings._inconsistencies()  # noqa: SLF001 - of the class itself
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def region(self) -> str | None:
+        return self.aws_region or self.aws_default_region
+
+    @classmethod
+    def _contradictions(cls, given: Mapping[str, str]) -> list[str]:
+        """Settings checked against each other, as they were given."""
+        return _queue_problems(given)
+
+    def _inconsistencies(self) -> list[str]:
+        """What only shows once the values are read."""
+        return []
+
+
+class Settings(Resources):
+    """Every setting of a worker. Seconds unless a name says otherwise."""
 
     auth_mode: Literal["token", "open"] = Field(
         "token", description='"open" leaves authorization to the queue\'s access policy'
@@ -96,31 +134,7 @@ class Settings(BaseModel):
         25.0, ge=0, description="how long a stopping host lets running turns go on"
     )
     poll_seconds: int = Field(10, ge=0, le=20, description="SQS long poll; bounds the drain too")
-    aws_region: str | None = None
-    aws_default_region: str | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError with every problem at once; no message holds a secret's value."""
-        given = {
-            name.upper(): environ[name.upper()]
-            for name in cls.model_fields
-            if environ.get(name.upper(), "").strip()
-        }
-        problems = _contradictions(given)
-        try:
-            settings = cls.model_validate(given)
-        except ValidationError as exc:
-            raise SettingsError([*map(_problem, exc.errors()), *problems]) from None
-        problems += _inconsistencies(settings)
-        if problems:
-            raise SettingsError(problems)
-        return settings
-
-    @property
-    def region(self) -> str | None:
-        return self.aws_region or self.aws_default_region
 
     def policy(self) -> Policy:
         return Policy(
@@ -141,54 +155,56 @@ class Settings(BaseModel):
             job_ttl_seconds=self.job_ttl_days * 86400,
         )
 
-
-def _contradictions(given: Mapping[str, str]) -> list[str]:
-    """Settings checked against each other."""
-    problems = []
-    if given.get("AUTH_MODE", "token") == "token" and "SDK_CLIENT_AUTH_TOKEN" not in given:
-        problems.append(
-            "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, "
-            "or AUTH_MODE=open when the queue's access policy is the only guard you want"
-        )
-    if given.get("CLAUDE_CODE_USE_BEDROCK", "").lower() in {"1", "true", "yes", "on"}:
-        problems += _bedrock_problems(given)
-    elif "ANTHROPIC_API_KEY" not in given:
-        problems.append(
-            "ANTHROPIC_API_KEY: is not set; set it, or CLAUDE_CODE_USE_BEDROCK=1 and BEDROCK_* keys"
-        )
-    for name in ("QUEUE_URL", "DLQ_URL"):
-        if name in given and not re.match(r"^https?://.+\.fifo$", given[name]):
+    @classmethod
+    def _contradictions(cls, given: Mapping[str, str]) -> list[str]:
+        problems = []
+        if given.get("AUTH_MODE", "token") == "token" and "SDK_CLIENT_AUTH_TOKEN" not in given:
             problems.append(
-                f"{name}: {given[name]!r} is not the URL of a FIFO queue; it must end in .fifo"
+                "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, "
+                "or AUTH_MODE=open when the queue's access policy is the only guard you want"
             )
+        if given.get("CLAUDE_CODE_USE_BEDROCK", "").lower() in {"1", "true", "yes", "on"}:
+            problems += _bedrock_problems(given)
+        elif "ANTHROPIC_API_KEY" not in given:
+            problems.append(
+                "ANTHROPIC_API_KEY: is not set; "
+                "set it, or CLAUDE_CODE_USE_BEDROCK=1 and BEDROCK_* keys"
+            )
+        return problems + _queue_problems(given)
+
+    def _inconsistencies(self) -> list[str]:
+        problems = []
+        if self.auth_mode == "token" and not self.sdk_client_auth_token:
+            problems.append("SDK_CLIENT_AUTH_TOKEN: holds no token; give at least one")
+        known = get_args(PermissionMode)
+        wrong = [mode for mode in self.allowed_permission_modes if mode not in known]
+        if wrong or not self.allowed_permission_modes:
+            problems.append(
+                f"ALLOWED_PERMISSION_MODES: {', '.join(wrong) or 'nothing'} is no permission "
+                f"mode; choose from: {', '.join(known)}"
+            )
+        if not any(fnmatchcase(self.default_model, p) for p in self.allowed_models):
+            problems.append(
+                f"DEFAULT_MODEL: {self.default_model!r} is not among ALLOWED_MODELS "
+                f"({', '.join(self.allowed_models)}); add it there or choose another"
+            )
+        problems += [
+            f"AGENT_TOOLS: {tool!r} is not the name of a tool; a rule such as Bash(git *) belongs "
+            "into a request's allowed_tools"
+            for tool in self.agent_tools
+            if not tool.isidentifier()
+        ]
+        return problems
+
+
+def _queue_problems(given: Mapping[str, str]) -> list[str]:
+    problems = [
+        f"{name}: {given[name]!r} is not the URL of a FIFO queue; it must end in .fifo"
+        for name in ("QUEUE_URL", "DLQ_URL")
+        if name in given and not re.match(r"^https?://.+\.fifo$", given[name])
+    ]
     if "QUEUE_URL" in given and given["QUEUE_URL"] == given.get("DLQ_URL"):
         problems.append("DLQ_URL: is the same as QUEUE_URL; a dead letter would run again")
-    return problems
-
-
-def _inconsistencies(settings: "Settings") -> list[str]:
-    """What only shows once the values are read."""
-    problems = []
-    if settings.auth_mode == "token" and not settings.sdk_client_auth_token:
-        problems.append("SDK_CLIENT_AUTH_TOKEN: holds no token; give at least one")
-    known = get_args(PermissionMode)
-    wrong = [mode for mode in settings.allowed_permission_modes if mode not in known]
-    if wrong or not settings.allowed_permission_modes:
-        problems.append(
-            f"ALLOWED_PERMISSION_MODES: {', '.join(wrong) or 'nothing'} is no permission mode; "
-            f"choose from: {', '.join(known)}"
-        )
-    if not any(fnmatchcase(settings.default_model, p) for p in settings.allowed_models):
-        problems.append(
-            f"DEFAULT_MODEL: {settings.default_model!r} is not among ALLOWED_MODELS "
-            f"({', '.join(settings.allowed_models)}); add it there or choose another"
-        )
-    problems += [
-        f"AGENT_TOOLS: {tool!r} is not the name of a tool; a rule such as Bash(git *) belongs into "
-        "a request's allowed_tools"
-        for tool in settings.agent_tools
-        if not tool.isidentifier()
-    ]
     return problems
 
 
@@ -209,7 +225,7 @@ def _bedrock_problems(given: Mapping[str, str]) -> list[str]:
 def _problem(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     name = str(error["loc"][0])
     if error["type"] == "missing":
-        field = Settings.model_fields[name.lower()]
+        field = Resources.model_fields[name.lower()]
         return f"{name}: is not set; it is the {field.description}"
     secret = "token" in name.lower() or "key" in name.lower()
     shown = "" if secret else f" is {str(error['input'])[:80]!r}:"
