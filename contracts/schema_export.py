@@ -1,6 +1,7 @@
-"""Write the JSON Schemas of requests and events: python -m contracts.schema_export [--check]
+"""Write the JSON Schemas of requests and events, and the AsyncAPI document that puts them together:
+python -m contracts.schema_export [--check]
 
-The schemas are checked in, for readers in other languages. `--check` writes nothing, shows what
+They are checked in, for readers in other languages. `--check` writes nothing, shows what
 would change and exits with 1 if anything would.
 """
 
@@ -14,6 +15,7 @@ from typing import Final
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from contracts.asyncapi import document
 from contracts.events import JobCompletedEvent, JobFailedEvent, JobRejectedEvent
 from contracts.request import JobRequest
 
@@ -35,7 +37,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def schemas() -> dict[str, str]:
-    """The text of every schema, by file name."""
+    """The text of every document, by file name."""
     texts = {}
     for name, (model, mode) in _MODELS.items():
         # An event's `dataschema` names the form of its data alone, so the whole has another name.
@@ -45,8 +47,14 @@ def schemas() -> dict[str, str]:
             "$id": f"urn:agent-worker:schema:{subject}:1",
             **model.model_json_schema(mode=mode, schema_generator=_Generator),
         }
-        texts[f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        texts[f"{name}.schema.json"] = _text(schema)
+    events = [model for model, _ in _MODELS.values() if model is not JobRequest]
+    texts["asyncapi.json"] = _text(document(events, _Generator))
     return texts
+
+
+def _text(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def drift(directory: Path) -> str:

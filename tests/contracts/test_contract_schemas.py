@@ -18,7 +18,8 @@ def test_the_schemas_are_what_the_models_say():
 
 
 def test_every_message_has_a_schema():
-    assert sorted(path.name for path in schema_export.DIRECTORY.iterdir()) == NAMES
+    present = sorted(path.name for path in schema_export.DIRECTORY.iterdir())
+    assert present == ["asyncapi.json", *NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)
