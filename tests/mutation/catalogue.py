@@ -202,7 +202,7 @@ if isinstance(ended, Retry):
     Mutation(
         "no-fence-in-memory",
         "G4 no torn state",
-        "worker/adapters/memory.py",
+        "worker/adapters/memory/ledger.py",
         "if head.generation != claim.generation or record.generation != claim.generation:",
         "if False:",
         (LEDGER,),

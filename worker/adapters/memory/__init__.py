@@ -1,0 +1,26 @@
+"""An in-memory twin of every port, for tests of the story and for trying a policy out.
+
+They keep the contracts of ports.py: the conformance suite runs over them and over the adapters of
+the real systems alike. Nothing here sleeps: `ManualClock` moves when it is told to.
+"""
+
+from worker.adapters.memory.agent import MemoryAgent, Script
+from worker.adapters.memory.checkouts import TOOL_LINE, MemoryCheckout, MemoryCheckouts
+from worker.adapters.memory.clock import ManualClock
+from worker.adapters.memory.inbox import MemoryInbox
+from worker.adapters.memory.ledger import MemoryLedger
+from worker.adapters.memory.results import MemoryJournal, MemoryPublisher, MemoryResults
+
+__all__ = [
+    "TOOL_LINE",
+    "ManualClock",
+    "MemoryAgent",
+    "MemoryCheckout",
+    "MemoryCheckouts",
+    "MemoryInbox",
+    "MemoryJournal",
+    "MemoryLedger",
+    "MemoryPublisher",
+    "MemoryResults",
+    "Script",
+]

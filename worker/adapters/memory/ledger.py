@@ -1,0 +1,148 @@
+"""Both tables, in memory."""
+
+from dataclasses import replace
+
+from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
+from worker.domain.errors import LeaseLostError
+from worker.domain.job import Job, JobRecord, JobState, Spent
+from worker.domain.session import Lease, SessionHead, plan_session
+from worker.ports import Commit, Pause
+
+
+class MemoryLedger:
+    """Both tables as dictionaries; each method is one step, as one transaction is."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, JobRecord] = {}
+        self.heads: dict[str, SessionHead] = {}
+
+    async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
+        record = self.jobs.get(job.job_id)
+        head = self.heads.get(job.session_key, SessionHead(job.session_key))
+        standing = decide_claim(job, record, head, now)
+        if not isinstance(standing, Run):
+            return standing
+        created_at = record.created_at if record else now
+        slices, spent = (record.slices, record.spent) if record else (0, Spent())
+        self.jobs[job.job_id] = JobRecord(
+            job_id=job.job_id,
+            session_key=job.session_key,
+            state=JobState.RUNNING,
+            attempt=standing.attempt,
+            first_attempt=standing.first_attempt,
+            generation=standing.generation,
+            slices=slices,
+            spent=spent,
+            created_at=created_at,
+            updated_at=now,
+        )
+        self.heads[job.session_key] = replace(
+            head,
+            generation=standing.generation,
+            lease=Lease(owner, job.job_id, now + lease_seconds),
+        )
+        return Claim(
+            job=job,
+            owner=owner,
+            attempt=standing.attempt,
+            first_attempt=standing.first_attempt,
+            generation=standing.generation,
+            takeover=standing.takeover,
+            head=head,
+            plan=plan_session(head, job.job_id, job.request.session, now),
+            created_at=created_at,
+            slices=slices,
+            spent=spent,
+        )
+
+    async def extend(self, claim: Claim, lease_expires_at: float) -> None:
+        head = self._fenced(claim)
+        if head.lease is None:
+            raise LeaseLostError(claim.job.session_key, claim.generation)
+        self.heads[head.session_key] = replace(
+            head, lease=replace(head.lease, expires_at=lease_expires_at)
+        )
+
+    async def commit(
+        self, claim: Claim, commit: Commit, now: float, session_ttl_seconds: float
+    ) -> JobRecord:
+        head = self._fenced(claim, JobState.ANSWERED)
+        record = self.jobs[claim.job.job_id]
+        if record.state is JobState.ANSWERED:
+            return record
+        self.heads[head.session_key] = replace(
+            head,
+            session_id=commit.session_id,
+            segments=commit.segments,
+            files=commit.files,
+            version=head.version + 1,
+            turns=head.turns + 1,
+            cost_usd=head.cost_usd + commit.cost_usd,
+            expires_at=now + session_ttl_seconds,
+            lease=None,
+        )
+        return self._end(record, now, state=JobState.ANSWERED, event=commit.event)
+
+    async def release(self, claim: Claim, pause: Pause, now: float) -> None:
+        head = self._fenced(claim)
+        self.heads[head.session_key] = replace(head, lease=None)
+        self._end(
+            self.jobs[claim.job.job_id],
+            now,
+            error_code=pause.code,
+            error_message=pause.message,
+            first_attempt=claim.first_attempt + (0 if pause.counted else 1),
+            slices=pause.slices,
+            spent=pause.spent,
+        )
+
+    async def fail(
+        self, claim: Claim, event: str, code: str, message: str, now: float
+    ) -> JobRecord:
+        head = self._fenced(claim, JobState.FAILED)
+        self.heads[head.session_key] = replace(head, lease=None)
+        return self._end(
+            self.jobs[claim.job.job_id],
+            now,
+            state=JobState.FAILED,
+            event=event,
+            error_code=code,
+            error_message=message,
+        )
+
+    async def reject(self, record: JobRecord) -> JobRecord:
+        return self.jobs.setdefault(record.job_id, record)
+
+    async def mark_published(self, record: JobRecord, now: float) -> None:
+        current = self.jobs[record.job_id]
+        if (current.state, current.attempt) != (record.state, record.attempt):
+            return
+        state = JobState.PUBLISHED if current.state is JobState.ANSWERED else current.state
+        self._end(current, now, state=state, published_at=now)
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        return self.jobs.get(job_id)
+
+    async def unfinished(self, state: str, before: float, limit: int) -> list[JobRecord]:
+        found = [
+            record
+            for record in self.jobs.values()
+            if record.updated_at < before
+            and (record.state is JobState.RUNNING) == (state == "running")
+            and record.published_at is None
+        ]
+        return sorted(found, key=lambda record: record.updated_at)[:limit]
+
+    def _fenced(self, claim: Claim, repeated: JobState | None = None) -> SessionHead:
+        head = self.heads[claim.job.session_key]
+        record = self.jobs[claim.job.job_id]
+        if head.generation != claim.generation or record.generation != claim.generation:
+            raise LeaseLostError(claim.job.session_key, claim.generation)
+        if record.state is not JobState.RUNNING and record.state is not repeated:
+            raise LeaseLostError(claim.job.session_key, claim.generation)
+        return head
+
+    def _end(self, record: JobRecord, now: float, **changes: object) -> JobRecord:
+        ended = replace(record, updated_at=now, **changes)  # type: ignore[arg-type] # field names
+        self.jobs[record.job_id] = ended
+        return ended

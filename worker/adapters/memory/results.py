@@ -1,0 +1,43 @@
+"""What leaves the worker, in memory: large results, events, log steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class MemoryResults:
+    """Large results in a dictionary."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    async def store(self, key: str, text: str) -> Mapping[str, object]:
+        self.texts[key] = text
+        return {
+            "bucket": "memory",
+            "key": key,
+            "size": len(text.encode()),
+            "url": f"memory://{key}",
+        }
+
+
+@dataclass
+class MemoryPublisher:
+    """Published events in a list, in order."""
+
+    events: list[str] = field(default_factory=list)
+
+    async def publish(self, event: str) -> None:
+        self.events.append(event)
+
+
+@dataclass
+class MemoryJournal:
+    """Steps in a list."""
+
+    steps: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def note(self, step: str, **fields: object) -> None:
+        self.steps.append((step, fields))
+
+    def failure(self, step: str, exc: BaseException, **fields: object) -> None:
+        self.steps.append((step, {**fields, "error": repr(exc)}))
