@@ -216,5 +216,6 @@ async def _settle(
             await ports.ledger.release(claim, Pause(code, error, spent, claim.slices), now)
             return Retry(after, code)
         case GiveUp(code, error):
-            event = failed_event(replace(claim, spent=spent), code, error, now)
-            return await ports.ledger.fail(claim, event, code, error, now)
+            spent_all = replace(claim, spent=spent)
+            event = failed_event(spent_all, code, error, now)
+            return await ports.ledger.fail(spent_all, event, code, error, now)

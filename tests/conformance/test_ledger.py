@@ -12,6 +12,7 @@ from worker.adapters.ledger import DynamoLedger
 from worker.adapters.memory import MemoryLedger
 from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished
 from worker.domain.errors import LeaseLostError
+from worker.domain.history import MAX_ENTRIES, MAX_MESSAGE, AttemptEnd
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.policy import Policy, narrow
 from worker.domain.session import Segment
@@ -274,3 +275,41 @@ async def test_a_job_that_has_ended_cannot_be_committed_and_its_chat_stays_as_it
 
 async def test_an_unknown_job_has_no_record(ledger):
     assert await ledger.get("j-unknown") is None
+
+
+async def test_the_history_tells_how_each_attempt_ended(ledger):
+    job = a_job()
+    first = await claimed(ledger, job)
+    await ledger.release(first, Pause("agent_died", "it died", Spent(), 0), NOW + 1)
+    await claimed(ledger, job, NOW + 10, owner="worker-b")  # and then it is killed
+    third = await claimed(ledger, job, NOW + 200)
+    record = await ledger.fail(third, "{}", "timeout", "x" * 1000, NOW + 300)
+    died, cut_off, last = record.history
+    assert died == AttemptEnd(1, NOW, NOW + 1, "agent_died", "it died")
+    assert (cut_off.attempt, cut_off.code, cut_off.began_at) == (2, "cut_off", NOW + 10)
+    assert cut_off.ended_at == NOW + 10 + 120
+    assert "worker-b" in cut_off.message
+    assert (last.attempt, last.code, len(last.message)) == (3, "timeout", MAX_MESSAGE)
+    assert (await ledger.get(job.job_id)).history == record.history
+
+
+async def test_the_history_is_bounded(ledger):
+    job = a_job()
+    for n in range(MAX_ENTRIES + 3):
+        claim = await claimed(ledger, job, NOW + n)
+        await ledger.release(claim, Pause("drained", "", Spent(), 0, counted=False), NOW + n)
+    history = (await ledger.get(job.job_id)).history
+    assert [end.attempt for end in history] == list(range(4, MAX_ENTRIES + 4))
+
+
+async def test_what_a_failed_job_has_spent_is_recorded(ledger):
+    claim = await claimed(ledger, a_job())
+    spent = Spent(0.25, 3, 1000)
+    await ledger.fail(replace(claim, spent=spent), "{}", "model_error", "no", NOW + 1)
+    assert (await ledger.get(claim.job.job_id)).spent == spent
+
+
+async def test_a_rejected_message_without_a_readable_chat_is_recorded(ledger):
+    record = JobRecord(f"j-{uuid.uuid4().hex}", "", JobState.REJECTED, event="{}")
+    assert await ledger.reject(record) == record
+    assert (await ledger.get(record.job_id)).session_key == ""

@@ -1,11 +1,13 @@
 """Rows of the two tables, to and from DynamoDB's attribute values."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from worker.domain.history import AttemptEnd
 from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.session import Lease, Segment, SessionHead
 
@@ -47,6 +49,8 @@ def record_of(item: Mapping[str, Any]) -> JobRecord:
         created_at=float(row.get("created_at", 0)),
         updated_at=float(row.get("updated_at", 0)),
         published_at=None if published_at is None else float(published_at),
+        claimed_at=float(row.get("claimed_at", 0)),
+        history=_history(row.get("history", [])),
     )
 
 
@@ -75,6 +79,23 @@ def _segments(rows: Sequence[Mapping[str, Any]]) -> tuple[Segment, ...]:
         Segment(row["key"], int(row["size"]), row["sha256"], float(row["written_at"]))
         for row in rows
     )
+
+
+def _history(rows: Sequence[Mapping[str, Any]]) -> tuple[AttemptEnd, ...]:
+    return tuple(
+        AttemptEnd(
+            int(row["attempt"]),
+            float(row["began_at"]),
+            float(row["ended_at"]),
+            row["code"],
+            row["message"],
+        )
+        for row in rows
+    )
+
+
+def history_rows(history: Sequence[AttemptEnd]) -> list[dict[str, object]]:
+    return [asdict(end) for end in history]
 
 
 def _spent(row: Mapping[str, Any]) -> Spent:

@@ -7,13 +7,13 @@ belongs to one chat, so one lease serves both and the heartbeat is one small wri
 
 import asyncio
 import uuid
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from worker.adapters.aws import Aws, RefusedError
 from worker.adapters.items import (
     head_of,
+    history_rows,
     plain,
     record_of,
     segment_row,
@@ -21,7 +21,15 @@ from worker.adapters.items import (
     update_of,
     values,
 )
-from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
+from worker.adapters.jobindex import (
+    ENDED_ATTRIBUTES,
+    SHARDS,
+    UNFINISHED,
+    ended_row,
+    unfinished_partition,
+    unfinished_row,
+)
+from worker.domain.claim import Claim, ClaimResult, Run, decide_claim, history_at_claim
 from worker.domain.errors import LeaseLostError, UnavailableError
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import SessionHead, plan_session
@@ -29,11 +37,6 @@ from worker.ports import Commit, Pause
 
 ROW_MARGIN_SECONDS = 86400.0
 """DynamoDB's TTL deletes a chat's row so much later than its session ends."""
-
-UNFINISHED_INDEX = "unfinished"
-UNFINISHED_SHARDS = 4
-"""The index holds only jobs that have not ended. Spread, because one partition of an index takes
-1,000 writes a second and would hold back the table."""
 
 CLAIM_RACES = 4
 """How often a claim is decided anew because somebody else wrote first."""
@@ -68,6 +71,8 @@ class DynamoLedger:
                 created_at=record.created_at if record else now,
                 slices=record.slices if record else 0,
                 spent=record.spent if record else Spent(),
+                claimed_at=now,
+                history=history_at_claim(standing, record, head),
             )
             if await self._write_claim(claim, record, now, lease_seconds):
                 return claim
@@ -108,12 +113,14 @@ class DynamoLedger:
                 "first_attempt": claim.first_attempt,
                 "generation": claim.generation,
                 "owner": claim.owner,
-                "unfinished": _unfinished("running", claim.job.job_id),
+                "unfinished": unfinished_row("running", claim.job.job_id),
                 "created_at": claim.created_at,
                 "updated_at": now,
+                "claimed_at": now,
+                "history": history_rows(claim.history) or None,
                 "expires_at": int(now + self._job_ttl),
             },
-            remove=("event", "published_at"),
+            remove=("event", "published_at", *ENDED_ATTRIBUTES),
             condition="attribute_not_exists(job_id)"
             if record is None
             else "attempt = :seen_attempt AND #state = :seen_state",
@@ -179,12 +186,12 @@ class DynamoLedger:
             claim,
             {
                 "state": JobState.ANSWERED.value,
-                "unfinished": _unfinished("unpublished", claim.job.job_id),
+                "unfinished": unfinished_row("unpublished", claim.job.job_id),
                 "event": commit.event,
                 "session_id": commit.session_id,
                 "cost_usd": commit.cost_usd,
                 "num_turns": commit.num_turns,
-                "answered_at": now,
+                **ended_row("completed", claim.job.job_id, now),
             },
             now,
             remove=("error_code", "error_message"),
@@ -213,6 +220,7 @@ class DynamoLedger:
             "first_attempt": claim.first_attempt + (0 if pause.counted else 1),
             "slices": pause.slices,
             "spent": spent_row(pause.spent),
+            "history": history_rows(claim.ended(pause.code, pause.message, now)),
         }
         job_update = self._end(claim, changes, now)
         await self._fenced(claim, JobState.RUNNING, job_update, self._free(claim, {}))
@@ -220,25 +228,38 @@ class DynamoLedger:
     async def fail(
         self, claim: Claim, event: str, code: str, message: str, now: float
     ) -> JobRecord:
+        history = claim.ended(code, message, now)
         changes: dict[str, object] = {
             "state": JobState.FAILED.value,
-            "unfinished": _unfinished("unpublished", claim.job.job_id),
+            "unfinished": unfinished_row("unpublished", claim.job.job_id),
             "event": event,
             "error_code": code,
             "error_message": message,
+            "spent": spent_row(claim.spent),
+            "cost_usd": claim.spent.cost_usd,
+            "num_turns": claim.spent.num_turns,
+            "history": history_rows(history),
+            **ended_row("failed", claim.job.job_id, now),
         }
         job_update = self._end(claim, changes, now)
         await self._fenced(claim, JobState.FAILED, job_update, self._free(claim, {}))
         return _ended(
-            claim, JobState.FAILED, now, event=event, error_code=code, error_message=message
+            claim,
+            JobState.FAILED,
+            now,
+            event=event,
+            error_code=code,
+            error_message=message,
+            history=history,
         )
 
     async def reject(self, record: JobRecord) -> JobRecord:
         row = {
             "job_id": record.job_id,
-            "session_key": record.session_key,
+            # A key of an index must not be empty: a message without a readable chat is in none.
+            "session_key": record.session_key or None,
             "state": record.state.value,
-            "unfinished": _unfinished("unpublished", record.job_id),
+            "unfinished": unfinished_row("unpublished", record.job_id),
             "attempt": record.attempt,
             "first_attempt": record.first_attempt,
             "event": record.event,
@@ -247,6 +268,7 @@ class DynamoLedger:
             "created_at": record.created_at,
             "updated_at": record.updated_at,
             "expires_at": int(record.created_at + self._job_ttl),
+            **ended_row("rejected", record.job_id, record.created_at),
         }
         try:
             await self._aws.call(
@@ -298,14 +320,14 @@ class DynamoLedger:
                     "dynamodb",
                     "query",
                     TableName=self._jobs,
-                    IndexName=UNFINISHED_INDEX,
+                    IndexName=UNFINISHED,
                     KeyConditionExpression="unfinished = :shard AND updated_at < :before",
                     ExpressionAttributeValues=values(
-                        {":shard": f"{state}#{shard}", ":before": before}
+                        {":shard": unfinished_partition(state, shard), ":before": before}
                     ),
                     Limit=limit,
                 )
-                for shard in range(UNFINISHED_SHARDS)
+                for shard in range(SHARDS)
             )
         )
         found = sorted(
@@ -365,6 +387,7 @@ class DynamoLedger:
 
 
 def _ended(claim: Claim, state: JobState, now: float, **fields: Any) -> JobRecord:  # noqa: ANN401 - dataclass fields
+    fields = {"history": claim.history, **fields}
     return JobRecord(
         job_id=claim.job.job_id,
         session_key=claim.job.session_key,
@@ -376,6 +399,7 @@ def _ended(claim: Claim, state: JobState, now: float, **fields: Any) -> JobRecor
         spent=claim.spent,
         created_at=claim.created_at,
         updated_at=now,
+        claimed_at=claim.claimed_at,
         **fields,
     )
 
@@ -385,10 +409,6 @@ def _lease_row(head: SessionHead) -> dict[str, object] | None:
     if lease is None:
         return None
     return {"owner": lease.owner, "job_id": lease.job_id, "expires_at": lease.expires_at}
-
-
-def _unfinished(state: str, job_id: str) -> str:
-    return f"{state}#{zlib.crc32(job_id.encode()) % UNFINISHED_SHARDS}"
 
 
 def _job_key(job_id: str) -> dict[str, Any]:

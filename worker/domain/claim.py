@@ -13,6 +13,7 @@ condition `generation = 7` and changes nothing.
 
 from dataclasses import dataclass, field
 
+from worker.domain.history import AttemptEnd, with_end
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import SessionHead, SessionPlan
 
@@ -72,10 +73,17 @@ class Claim:
     created_at: float
     slices: int = 0
     spent: Spent = field(default_factory=Spent)
+    claimed_at: float = 0.0
+    history: tuple[AttemptEnd, ...] = ()
 
     @property
     def attempts_used(self) -> int:
         return self.attempt - self.first_attempt + 1
+
+    def ended(self, code: str, message: str, now: float) -> tuple[AttemptEnd, ...]:
+        """The job's history, with this attempt's end."""
+        end = AttemptEnd(self.attempt, self.claimed_at, now, code, message)
+        return with_end(self.history, end)
 
 
 Standing = Run | Busy | Deliver | Finished | Conflict
@@ -103,6 +111,24 @@ def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: flo
         # A lease that was neither released nor renewed is what a crash leaves behind.
         takeover=head.lease is not None and head.lease.job_id == job.job_id,
     )
+
+
+def history_at_claim(
+    run: Run, record: JobRecord | None, head: SessionHead
+) -> tuple[AttemptEnd, ...]:
+    """What is known of earlier attempts. One that was cut off could not say so itself."""
+    if record is None:
+        return ()
+    if not run.takeover or head.lease is None:
+        return record.history
+    end = AttemptEnd(
+        record.attempt,
+        record.claimed_at,
+        head.lease.expires_at,
+        "cut_off",
+        f"nothing was heard of {head.lease.owner} until its lease ran out",
+    )
+    return with_end(record.history, end)
 
 
 def _reopened(job: Job, record: JobRecord) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from contracts import JobRequest
+from worker.domain.history import AttemptEnd
 from worker.domain.policy import TurnSpec
 
 
@@ -65,6 +66,9 @@ class JobRecord:
     created_at: float = 0.0
     updated_at: float = 0.0
     published_at: float | None = None
+    claimed_at: float = 0.0
+    """When the last attempt began."""
+    history: tuple[AttemptEnd, ...] = ()
 
     @property
     def attempts_used(self) -> int:

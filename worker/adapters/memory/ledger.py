@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from worker.domain.claim import Claim, ClaimResult, Run, decide_claim
+from worker.domain.claim import Claim, ClaimResult, Run, decide_claim, history_at_claim
 from worker.domain.errors import LeaseLostError
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import Lease, SessionHead, plan_session
@@ -24,6 +24,7 @@ class MemoryLedger:
             return standing
         created_at = record.created_at if record else now
         slices, spent = (record.slices, record.spent) if record else (0, Spent())
+        history = history_at_claim(standing, record, head)
         self.jobs[job.job_id] = JobRecord(
             job_id=job.job_id,
             session_key=job.session_key,
@@ -35,6 +36,8 @@ class MemoryLedger:
             spent=spent,
             created_at=created_at,
             updated_at=now,
+            claimed_at=now,
+            history=history,
         )
         self.heads[job.session_key] = replace(
             head,
@@ -53,6 +56,8 @@ class MemoryLedger:
             created_at=created_at,
             slices=slices,
             spent=spent,
+            claimed_at=now,
+            history=history,
         )
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
@@ -94,6 +99,7 @@ class MemoryLedger:
             first_attempt=claim.first_attempt + (0 if pause.counted else 1),
             slices=pause.slices,
             spent=pause.spent,
+            history=claim.ended(pause.code, pause.message, now),
         )
 
     async def fail(
@@ -108,6 +114,8 @@ class MemoryLedger:
             event=event,
             error_code=code,
             error_message=message,
+            spent=claim.spent,
+            history=claim.ended(code, message, now),
         )
 
     async def reject(self, record: JobRecord) -> JobRecord:
