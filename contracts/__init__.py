@@ -7,6 +7,7 @@ print(producer.wait(sent.job_id, timeout=120).data.response)
 request = JobRequest.parse(message_body)  # the worker's side; raises InvalidRequest
 event = parse_event(notification_body)  # a subscriber's side; raises InvalidEvent
 assert isinstance(event, JobCompletedEvent | JobFailedEvent | JobRejectedEvent)
+verify_webhook(headers, body, [secret])  # before a webhook's body is read; raises InvalidSignature
 """
 
 from contracts.addressing import deduplication_id, event_id, message_group_id, session_key
@@ -17,6 +18,7 @@ from contracts.errors import (
     InvalidConfiguration,
     InvalidEvent,
     InvalidRequest,
+    InvalidSignature,
     ResultTimeout,
     ResultUnavailable,
 )
@@ -33,6 +35,7 @@ from contracts.events import (
     parse_event,
 )
 from contracts.request import JobOptions, JobRequest
+from contracts.webhooks import new_webhook_secret, sign_webhook, verify_webhook
 
 __all__ = [
     "CloudEvent",
@@ -42,6 +45,7 @@ __all__ = [
     "InvalidConfiguration",
     "InvalidEvent",
     "InvalidRequest",
+    "InvalidSignature",
     "JobCompleted",
     "JobCompletedEvent",
     "JobFailed",
@@ -59,9 +63,12 @@ __all__ = [
     "deduplication_id",
     "event_id",
     "message_group_id",
+    "new_webhook_secret",
     "parse_event",
     "session_key",
     "sign",
+    "sign_webhook",
     "verify_signature",
     "verify_token",
+    "verify_webhook",
 ]

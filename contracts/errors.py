@@ -3,7 +3,8 @@
 ContractError
 ├── InvalidRequest        a body is not a valid request: a code and every problem
 ├── InvalidEvent          a body is not an event that this version knows
-├── InvalidConfiguration  a producer cannot work with what it was given (also a ValueError)
+├── InvalidSignature      a webhook is not genuine, not unchanged, or not fresh
+├── InvalidConfiguration  a producer or receiver cannot work with what it was given (a ValueError)
 ├── ResultTimeout         no result within the time (also a TimeoutError)
 └── ResultUnavailable     the job has ended, but its record holds no event
 """
@@ -53,8 +54,23 @@ class InvalidEvent(ContractError):
         super().__init__("; ".join(problems))
 
 
+SignatureProblem = Literal["missing_header", "malformed", "too_old", "too_new", "no_match"]
+
+
+class InvalidSignature(ContractError):
+    """A webhook is not genuine, not unchanged, or not fresh: do not trust it; answer 400 or 401.
+
+    Attributes:
+        code: "missing_header", "malformed" (a header), "too_old", "too_new" or "no_match".
+    """
+
+    def __init__(self, code: SignatureProblem, problem: str) -> None:
+        self.code = code
+        super().__init__(f"the webhook is not valid: {problem}")
+
+
 class InvalidConfiguration(ContractError, ValueError):
-    """A producer cannot work with what it was given. The text names the setting."""
+    """A producer or receiver cannot work with what it was given. The text names the setting."""
 
 
 class ResultTimeout(ContractError, TimeoutError):
