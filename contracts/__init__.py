@@ -13,6 +13,7 @@ verify_webhook(headers, body, [secret])  # before a webhook's body is read; rais
 from contracts.addressing import deduplication_id, event_id, message_group_id, session_key
 from contracts.auth import authorized, sign, verify_signature, verify_token
 from contracts.client import Enqueued, Producer, build_message
+from contracts.envelope import CloudEvent
 from contracts.errors import (
     ContractError,
     InvalidConfiguration,
@@ -22,9 +23,10 @@ from contracts.errors import (
     ResultTimeout,
     ResultUnavailable,
 )
-from contracts.events import (
-    CloudEvent,
-    Event,
+from contracts.events import Event, FinalEvent, parse_event
+from contracts.outcomes import (
+    JobCancelled,
+    JobCancelledEvent,
     JobCompleted,
     JobCompletedEvent,
     JobFailed,
@@ -32,8 +34,8 @@ from contracts.events import (
     JobRejected,
     JobRejectedEvent,
     ResponseRef,
-    parse_event,
 )
+from contracts.progress import JobProgress, JobProgressEvent, JobStarted, JobStartedEvent
 from contracts.request import JobOptions, JobRequest
 from contracts.webhooks import new_webhook_secret, sign_webhook, verify_webhook
 
@@ -42,18 +44,25 @@ __all__ = [
     "ContractError",
     "Enqueued",
     "Event",
+    "FinalEvent",
     "InvalidConfiguration",
     "InvalidEvent",
     "InvalidRequest",
     "InvalidSignature",
+    "JobCancelled",
+    "JobCancelledEvent",
     "JobCompleted",
     "JobCompletedEvent",
     "JobFailed",
     "JobFailedEvent",
     "JobOptions",
+    "JobProgress",
+    "JobProgressEvent",
     "JobRejected",
     "JobRejectedEvent",
     "JobRequest",
+    "JobStarted",
+    "JobStartedEvent",
     "Producer",
     "ResponseRef",
     "ResultTimeout",

@@ -151,6 +151,11 @@ class JobRequest(BaseModel):
         default="continue",
         description="Continue or new. The turn continues the chat's session, or starts a new one.",
     )
+    progress: Literal["none", "steps", "text"] = Field(
+        default="none",
+        description="None, steps or text. What is told while the turn runs: nothing, the tools "
+        "that are called, or these and the text as it is written.",
+    )
     metadata: Metadata = Field(
         default_factory=dict,
         repr=False,

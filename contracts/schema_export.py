@@ -16,16 +16,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from contracts.asyncapi import document
-from contracts.events import JobCompletedEvent, JobFailedEvent, JobRejectedEvent
+from contracts.events import EVENTS
 from contracts.request import JobRequest
 
 DIRECTORY: Final = Path(__file__).parent / "schemas"
 
 _MODELS: Final[dict[str, tuple[type[BaseModel], JsonSchemaMode]]] = {
     "request": (JobRequest, "validation"),
-    "job-completed": (JobCompletedEvent, "serialization"),
-    "job-failed": (JobFailedEvent, "serialization"),
-    "job-rejected": (JobRejectedEvent, "serialization"),
+    **{
+        event.model_fields["dataschema"].default.split(":")[-2]: (event, "serialization")
+        for event in EVENTS
+    },
 }
 
 

@@ -11,18 +11,27 @@ from jsonschema import Draft202012Validator
 import contracts
 from contracts import (
     InvalidEvent,
+    JobCancelled,
+    JobCancelledEvent,
     JobCompleted,
     JobCompletedEvent,
     JobFailed,
     JobFailedEvent,
+    JobProgress,
+    JobProgressEvent,
     JobRejected,
     JobRejectedEvent,
+    JobStarted,
+    JobStartedEvent,
     ResponseRef,
     parse_event,
 )
+from contracts.envelope import LAST_NUMBER, sequence
+from contracts.events import EVENTS
 
 PACKAGE = Path(contracts.__file__).parent
 EXAMPLES = sorted((PACKAGE / "examples" / "events").glob("*.json"))
+EARLIER = sorted((PACKAGE / "examples" / "events" / "earlier").glob("*.json"))
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -55,7 +64,7 @@ def assert_described(event):
 
 def test_there_is_an_example_of_every_event():
     types = {parse_event(path.read_text("utf-8")).type for path in EXAMPLES}
-    assert types == {"agent.job.completed", "agent.job.failed", "agent.job.rejected"}
+    assert types == {event.model_fields["type"].default for event in EVENTS}
 
 
 @each_example
@@ -85,6 +94,7 @@ def test_the_cloudevents_sdk_reads_an_example(path):
     assert read.get_subject() == event.data.job_id
     assert read.get_time() == event.time
     assert read.get_extension("tenantid") == event.data.tenant_id
+    assert read.get_extension("sequence") == event.sequence
     assert read.get_data() == json.loads(path.read_text("utf-8"))["data"]
 
 
@@ -95,6 +105,25 @@ def test_a_reader_ignores_fields_of_a_later_version(path):
     body["partitionkey"] = "123"
     body["data"]["artifacts"] = [{"key": "a"}]
     assert parse_event(body) == known
+
+
+def kept(earlier, now):
+    """Whether all that an earlier event said is said now, under the same names."""
+    if not isinstance(earlier, dict):
+        return earlier == now
+    return all(name in now and kept(value, now[name]) for name, value in earlier.items())
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_an_event_of_an_earlier_version_is_still_read_in_full(path):
+    earlier = json.loads(path.read_text("utf-8"))
+    assert kept(earlier, json.loads(parse_event(earlier).to_json()))
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_a_reader_of_an_earlier_version_finds_its_fields_in_today_s_event(path):
+    now = json.loads(path.parents[1].joinpath(path.name).read_text("utf-8"))
+    assert kept(json.loads(path.read_text("utf-8")), now)
 
 
 def test_an_event_is_built_from_its_data_alone():
@@ -110,6 +139,7 @@ def test_an_event_is_built_from_its_data_alone():
         "dataschema": "urn:agent-worker:schema:job-completed:1",
         "tenantid": "default",
         "traceparent": "00-aa-bb-01",
+        "sequence": "000001999999",
         "data": {
             "job_id": "j-1",
             "tenant_id": "default",
@@ -151,14 +181,41 @@ def test_every_kind_of_event_is_built_described_and_read():
     )
     rejected = JobRejected(job_id="j-2", reason="unauthorized", error_message="no", message_id="m")
     large = completed(response_ref=ResponseRef(bucket="b", key="k", size=1, url="https://x"))
+    about = {"job_id": "j-1", "tenant_id": "default", "chat_id": "123", "attempt": 2}
+    cancelled = JobCancelled(**about, started=True, error_message="cancelled", requested_at=NOON)
+    text = JobProgress(**about, kind="text", text="a", num_turns=1, tool_calls=0, elapsed_ms=7)
+    errors = {"agent.job.failed", "agent.job.rejected", "agent.job.cancelled"}
     for event in (
+        JobStartedEvent.of(JobStarted(**about, model="sonnet"), time=NOON, number=1),
+        JobProgressEvent.of(text, time=NOON, number=2),
+        JobCancelledEvent.of(cancelled, time=NOON),
         JobCompletedEvent.of(large, time=NOON),
         JobFailedEvent.of(failed, time=NOON),
         JobRejectedEvent.of(rejected, time=NOON),
     ):
         assert_described(json.loads(event.to_json()))
         assert parse_event(event.to_json()) == event
-        assert event.data.is_error == (event.type != "agent.job.completed")
+        assert event.data.is_error == (event.type in errors)
+
+
+def test_a_step_has_an_id_of_its_own_and_the_end_of_a_job_one_for_all_attempts():
+    about = {"job_id": "j-1", "tenant_id": "default", "chat_id": "123"}
+    started = JobStarted(**about, attempt=2, model="sonnet")
+    step = JobStartedEvent.of(started, time=NOON, number=1)
+    assert (step.id, step.sequence) == ("j-1/started/000002000001", "000002000001")
+    end = JobCompletedEvent.of(completed(attempt=2), time=NOON)
+    assert (end.id, end.sequence) == ("j-1/completed", "000002999999")
+
+
+attempts = st.integers(0, LAST_NUMBER)
+numbers = st.integers(1, LAST_NUMBER - 1)
+
+
+@given(attempts, numbers, attempts, numbers)
+def test_sequences_sort_as_attempt_and_number_do_and_the_end_comes_last(a, n, b, m):
+    assert (sequence(a, n) < sequence(b, m)) == ((a, n) < (b, m))
+    assert (int(sequence(a, n)) < int(sequence(b, m))) == ((a, n) < (b, m))
+    assert (sequence(a, n) < sequence(b)) == (a <= b)
 
 
 def test_times_are_told_in_utc():
@@ -215,7 +272,7 @@ def broken(**changes):
         ("[" * 100_000, "invalid_json", "not JSON"),
         ("[]", "invalid_event", "object"),
         ("{}", "invalid_event", "type"),
-        (broken(type="agent.job.started"), "unknown_type", "agent.job.started"),
+        (broken(type="agent.job.paused"), "unknown_type", "agent.job.paused"),
         (broken(type=7), "unknown_type", "7"),
         (broken(specversion="0.3"), "invalid_event", "specversion"),
         (broken(time="yesterday"), "invalid_event", "time"),

@@ -6,9 +6,12 @@ from jsonschema import Draft202012Validator
 from contracts import schema_export
 
 NAMES = [
+    "job-cancelled.schema.json",
     "job-completed.schema.json",
     "job-failed.schema.json",
+    "job-progress.schema.json",
     "job-rejected.schema.json",
+    "job-started.schema.json",
     "request.schema.json",
 ]
 
