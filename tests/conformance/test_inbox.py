@@ -53,7 +53,10 @@ class Sqs:
 
     def dead(self, group):
         return [
-            m["Body"] for m in self.dead_messages() if m["Attributes"]["MessageGroupId"] == group
+            m["Body"]
+            for m in self.dead_messages()
+            if json.loads(m["MessageAttributes"]["dead_letter_origin"]["StringValue"])["group"]
+            == group
         ]
 
     def dead_messages(self):
@@ -156,8 +159,22 @@ async def test_a_dead_letter_says_why_and_carries_no_token(own_queues):
         "dead_letter_reason": "invalid_json",
         "dead_letter_error": LETTER.error,
         "dead_letter_attempt": "2",
+        "dead_letter_origin": '{"group": "1"}',
     }
     assert "s3cret" not in json.dumps(letter, default=str)
+
+
+@pytest.mark.integration
+async def test_dead_letters_of_one_chat_do_not_hide_each_other(own_queues):
+    queue = Sqs(*own_queues)
+    for body in ("a", "b"):
+        await queue.send("1", body)
+        message = await queue.receive()
+        await queue.inbox.quarantine(message, LETTER)
+        await queue.inbox.delete(message)
+    receive = {"QueueUrl": queue.dlq_url, "MaxNumberOfMessages": 1, "VisibilityTimeout": 60}
+    seen = [boto3.client("sqs").receive_message(**receive)["Messages"][0]["Body"] for _ in "ab"]
+    assert seen == ["a", "b"]
 
 
 def test_a_dead_letter_stays_within_sqs_s_ten_attributes_and_characters():

@@ -60,6 +60,13 @@ def test_a_deployment_whose_tokens_are_gone_lets_nobody_in():
     assert admit(message(body), Policy(auth_tokens=())).reason == "unauthorized"
 
 
+def test_a_dead_letter_that_sqs_itself_sends_back_comes_in_another_group_and_is_a_job():
+    body = {"user_message": "hi", "chat_id": "1"}
+    sent_back = {"dead_letter_reason": "model_error", "dead_letter_attempt": "1"}
+    assert isinstance(admit(message(body, "m-0", sent_back), Policy()), Job)
+    assert admit(message(body, "m-0"), Policy()).reason == "group_mismatch"
+
+
 @pytest.mark.parametrize("given", ["x" * 3000, "a b", "", "j\n1"])
 def test_an_attribute_that_is_no_job_id_is_not_one(given):
     body = {"user_message": "hi", "chat_id": "1"}

@@ -66,6 +66,11 @@ def test_a_dead_letter_that_is_replayed_starts_a_new_series_of_attempts():
     assert decide_claim(replayed, record, HEAD, NOW) == Run(3, 3, 8, takeover=False)
 
 
+def test_a_replay_of_what_sqs_itself_gave_up_on_starts_a_new_series_too():
+    replayed = replace(JOB, dead_letter_attempt=2)
+    assert decide_claim(replayed, RUNNING, HEAD, NOW) == Run(3, 3, 8, takeover=False)
+
+
 def test_a_second_copy_of_a_replayed_dead_letter_does_not_run():
     record = replace(RUNNING, state=JobState.FAILED, attempt=5, published_at=NOW - 1)
     stale = replace(JOB, dead_letter_attempt=2)

@@ -1,5 +1,6 @@
 """The job queue and its dead-letter queue on SQS FIFO."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from worker.domain.disposition import DeadLetter
 from worker.domain.message import (
     DEAD_LETTER_ATTEMPT_ATTRIBUTE,
     DEAD_LETTER_ERROR_ATTRIBUTE,
+    DEAD_LETTER_ORIGIN_ATTRIBUTE,
     DEAD_LETTER_REASON_ATTRIBUTE,
     JOB_ID_ATTRIBUTE,
     ORIGINAL_MESSAGE_ID_ATTRIBUTE,
@@ -28,6 +30,7 @@ _OURS = frozenset(
         DEAD_LETTER_REASON_ATTRIBUTE,
         DEAD_LETTER_ERROR_ATTRIBUTE,
         DEAD_LETTER_ATTEMPT_ATTRIBUTE,
+        DEAD_LETTER_ORIGIN_ATTRIBUTE,
         ORIGINAL_MESSAGE_ID_ATTRIBUTE,
     }
 )
@@ -89,12 +92,18 @@ class SqsInbox:
 
 
 def dead_letter(dlq_url: str, message: InboundMessage, letter: DeadLetter) -> dict[str, Any]:
-    """The dead letter: the body untouched, the producer's own attributes, our reason; no token."""
+    """The dead letter: the body untouched, the producer's own attributes, our reason; no token.
+
+    Its message group is its own, not the chat's: SQS shows a reader at most ten messages of a
+    group, and none while one of them is in somebody's hands. A chat's eleventh dead letter could
+    not be seen, and none be taken out of the middle. The chat's group is in the origin.
+    """
     ours = {
         JOB_ID_ATTRIBUTE: letter.job_id,
         DEAD_LETTER_REASON_ATTRIBUTE: letter.reason,
         DEAD_LETTER_ERROR_ATTRIBUTE: _sendable(letter.error)[:MAX_ERROR_CHARACTERS] or "-",
         DEAD_LETTER_ATTEMPT_ATTRIBUTE: str(letter.attempt),
+        DEAD_LETTER_ORIGIN_ATTRIBUTE: json.dumps({"group": message.group_id}),
         ORIGINAL_MESSAGE_ID_ATTRIBUTE: message.attributes.get(
             ORIGINAL_MESSAGE_ID_ATTRIBUTE, message.message_id
         ),
@@ -105,7 +114,7 @@ def dead_letter(dlq_url: str, message: InboundMessage, letter: DeadLetter) -> di
     return {
         "QueueUrl": dlq_url,
         "MessageBody": message.body,
-        "MessageGroupId": message.group_id,
+        "MessageGroupId": message.message_id,
         # The same letter sent twice (a crash before the delete) is one, for SQS's five minutes.
         "MessageDeduplicationId": f"{message.message_id}.{letter.attempt}",
         "MessageAttributes": {

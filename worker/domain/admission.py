@@ -43,7 +43,9 @@ def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
         return Rejection(message.fallback_job_id, exc.code, str(exc))
     job_id = request.job_id or message.fallback_job_id
     group = message_group_id(request.chat_id, request.thread_id, request.tenant_id)
-    if message.group_id != group:
+    # A dead letter that SQS itself sends back has lost its place in the order, and the chat's lease
+    # keeps its turn apart from others.
+    if message.group_id != group and not message.is_dead_letter:
         return Rejection(
             job_id,
             "group_mismatch",

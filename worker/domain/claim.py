@@ -102,11 +102,12 @@ def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: flo
     generation = head.generation + 1
     if record is None:
         return Run(attempt=1, first_attempt=1, generation=generation, takeover=False)
+    # A replay begins a new series of attempts, whatever state the job was left in.
+    replayed = job.dead_letter_attempt == record.attempt
+    goes_on = record.state is JobState.RUNNING and not replayed
     return Run(
         attempt=record.attempt + 1,
-        first_attempt=(
-            record.first_attempt if record.state is JobState.RUNNING else record.attempt + 1
-        ),
+        first_attempt=record.first_attempt if goes_on else record.attempt + 1,
         generation=generation,
         # A lease that was neither released nor renewed is what a crash leaves behind.
         takeover=head.lease is not None and head.lease.job_id == job.job_id,

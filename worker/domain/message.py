@@ -12,6 +12,7 @@ JOB_ID_ATTRIBUTE = "job_id"
 DEAD_LETTER_REASON_ATTRIBUTE = "dead_letter_reason"
 DEAD_LETTER_ERROR_ATTRIBUTE = "dead_letter_error"
 DEAD_LETTER_ATTEMPT_ATTRIBUTE = "dead_letter_attempt"
+DEAD_LETTER_ORIGIN_ATTRIBUTE = "dead_letter_origin"
 ORIGINAL_MESSAGE_ID_ATTRIBUTE = "original_message_id"
 
 
@@ -52,6 +53,13 @@ class InboundMessage:
         if JOB_ID_ATTRIBUTE in self.attributes or self.deduplication_id == self.message_id:
             return None
         return f"sqs-{self.deduplication_id}" if _UUID.match(self.deduplication_id) else None
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """A dead letter that SQS's own redrive has sent back: it still says why it died, and has
+        the message group that it had in the dead-letter queue.
+        """
+        return DEAD_LETTER_REASON_ATTRIBUTE in self.attributes
 
     @property
     def dead_letter_attempt(self) -> int | None:
