@@ -95,11 +95,17 @@ def test_the_page_of_settings_has_each_setting_with_its_default_and_no_other():
 
 
 def commands():
-    """Each command of the command line with its options."""
-    return {
-        name: {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        for name, command in typer.main.get_command(app).commands.items()
-    }
+    """Each command of the command line, those of groups as "group command", with its options."""
+
+    def options(command):
+        return {option for parameter in command.params for option in parameter.opts} | {"--help"}
+
+    known = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        known[name] = options(command)
+        for inner, inner_command in getattr(command, "commands", {}).items():
+            known[f"{name} {inner}"] = options(inner_command)
+    return known
 
 
 def documented_lines(page):
@@ -113,7 +119,10 @@ def documented_lines(page):
 def test_documented_commands_exist(page):
     known = commands()
     for line in documented_lines(page):
-        for name, arguments in re.findall(r"agent-worker (\w[\w-]*)([^|&;]*)", line):
+        for outer, arguments in re.findall(r"agent-worker (\w[\w-]*)([^|&;]*)", line):
+            is_group = any(command.startswith(f"{outer} ") for command in known)
+            inner = re.match(r"\s*([a-z][\w-]*)", arguments) if is_group else None
+            name = f"{outer} {inner[1]}" if inner else outer
             assert name in known, f"{line!r}: no such command"
             ours = re.sub(r"'[^']*'|\"[^\"]*\"", "", arguments)
             unknown = set(re.findall(r"(?<!\S)--[a-z-]+", ours)) - known[name]

@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.entrypoints.cli import host, messages, stack
+from worker.entrypoints.cli import host, jobs, messages, stack
 
 app = typer.Typer(
     name="agent-worker",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for command in (host.run, messages.send, messages.tail, stack.up, stack.down):
     app.command()(command)
+app.add_typer(jobs.app, name="jobs")
 
 
 def main() -> None:

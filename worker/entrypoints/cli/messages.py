@@ -57,7 +57,7 @@ def send(
         fail(str(exc), code=4)
     except (ContractError, BotoCoreError, ClientError) as exc:
         fail(str(exc))
-    _show_result(event, as_json=as_json)
+    show_result(event, as_json=as_json)
     if event.data.is_error:
         raise typer.Exit(3)
 
@@ -97,7 +97,8 @@ def _show_sent(job_id: str, group: str, *, as_json: bool) -> None:
         console.print(f"sent [bold]{job_id}[/] to group {group}", highlight=False)
 
 
-def _show_result(event: "Event", *, as_json: bool) -> None:
+def show_result(event: "Event", *, as_json: bool, whole: str | None = None) -> None:
+    """Print a result; `whole` is a response that was too large for its event."""
     if as_json:
         sys.stdout.write(event.model_dump_json() + "\n")
         return
@@ -105,7 +106,7 @@ def _show_result(event: "Event", *, as_json: bool) -> None:
     if data.is_error:
         errors.print(f"[bold red]{event.type.rpartition('.')[2]}:[/] ", end="")
         errors.print(data.error_message, markup=False, highlight=False, soft_wrap=True)
-    response = getattr(data, "response", None)
+    response = whole or getattr(data, "response", None)
     if response:
         console.print(response, markup=False, highlight=False, soft_wrap=True)
     if note := getattr(data, "session_note", None):
