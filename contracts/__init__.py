@@ -1,13 +1,20 @@
 """The contract with the agent worker: requests in, events out. Needs only pydantic.
 
-producer = Producer.from_env(os.environ)
-sent = producer.enqueue(user_message="Hello", chat_id="123")
-print(producer.wait(sent.job_id, timeout=120).data.response)
+with Producer.from_env(os.environ) as producer:  # a bot's side; boto3 is loaded when it is used
+    sent = producer.enqueue(user_message="Hello", chat_id="123", progress="text")
+    for event in producer.stream(sent.job_id):  # JobStartedEvent, JobProgressEvent ...
+        print(event.type)
+    print(event.data.response)  # ... the last one is what ended the job
+
+producer.wait(sent.job_id)  # the final event alone
+producer.cancel(sent.job_id)
+
+event = parse_event(notification_body)  # a subscriber's side; raises InvalidEvent
+verify_webhook(headers, body, [secret])  # before a webhook's body is read; raises InvalidSignature
 
 request = JobRequest.parse(message_body)  # the worker's side; raises InvalidRequest
-event = parse_event(notification_body)  # a subscriber's side; raises InvalidEvent
-assert isinstance(event, JobCompletedEvent | JobFailedEvent | JobRejectedEvent)
-verify_webhook(headers, body, [secret])  # before a webhook's body is read; raises InvalidSignature
+
+For asyncio: contracts.aio.AsyncProducer.
 """
 
 from contracts.addressing import deduplication_id, event_id, message_group_id, session_key
@@ -16,6 +23,7 @@ from contracts.client import Enqueued, Producer, build_message
 from contracts.envelope import CloudEvent
 from contracts.errors import (
     ContractError,
+    FeedClosed,
     InvalidConfiguration,
     InvalidEvent,
     InvalidRequest,
@@ -44,6 +52,7 @@ __all__ = [
     "ContractError",
     "Enqueued",
     "Event",
+    "FeedClosed",
     "FinalEvent",
     "InvalidConfiguration",
     "InvalidEvent",

@@ -6,7 +6,8 @@ ContractError
 ├── InvalidSignature      a webhook is not genuine, not unchanged, or not fresh
 ├── InvalidConfiguration  a producer or receiver cannot work with what it was given (a ValueError)
 ├── ResultTimeout         no result within the time (also a TimeoutError)
-└── ResultUnavailable     the job has ended, but its record holds no event
+├── ResultUnavailable     the job has ended, but its record holds no event
+└── FeedClosed            the producer was closed while a job was followed
 """
 # ruff: noqa: N818 - named for what happened, as producers will read them
 
@@ -100,3 +101,15 @@ class ResultUnavailable(ContractError):
         self.job_id = job_id
         self.state = state
         super().__init__(f"job {job_id} is {state!r} but its record holds no event")
+
+
+class FeedClosed(ContractError):
+    """The producer was closed while a job was followed. The job goes on: `wait` for it.
+
+    Attributes:
+        job_id: the job.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"job {job_id} has not ended, but the producer was closed")

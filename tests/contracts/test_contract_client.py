@@ -210,7 +210,7 @@ def test_looks_become_rarer_up_to_a_limit():
 
 def test_a_signing_producer_from_the_environment_sends_no_token(stubbed, producer):
     signing = Producer.from_env(ENVIRONMENT, signed=True)
-    signing._clients["sqs"] = producer._client("sqs")
+    signing._clients = producer._clients
     answer = {"MessageId": "m-1", "SequenceNumber": "18"}
     signed = {"auth_signature": {"DataType": "String", "StringValue": ANY}}
     expected = dict.fromkeys(
@@ -258,6 +258,7 @@ def test_importing_the_contract_loads_pydantic_and_no_vendor():
         "botocore",
         "claude_agent_sdk",
         "aws_lambda_powertools",
+        "httpx",
         "worker",
         "asyncio",
     }

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from contracts.temporary_queue import NAME_PREFIX
 from tests.conftest import EMULATOR_ENVIRONMENT
 from worker.local.environment_file import read_environment_file
 
@@ -134,7 +135,7 @@ def test_tail_follows_results_and_leaves_no_queue_behind(stack):
     import boto3
 
     sqs = boto3.client("sqs", endpoint_url=environ["AWS_ENDPOINT_URL"])
-    assert not sqs.list_queues(QueueNamePrefix="agent-worker-tail").get("QueueUrls")
+    assert not sqs.list_queues(QueueNamePrefix=NAME_PREFIX).get("QueueUrls")
 
 
 def test_up_again_says_that_it_is_up_and_writes_the_same_environment(stack):
