@@ -45,6 +45,12 @@ from contracts.outcomes import (
 )
 from contracts.progress import JobProgress, JobProgressEvent, JobStarted, JobStartedEvent
 from contracts.request import JobOptions, JobRequest
+from contracts.webhook_events import (
+    WebhookDisabled,
+    WebhookDisabledEvent,
+    WebhookTest,
+    WebhookTestEvent,
+)
 from contracts.webhooks import new_webhook_secret, sign_webhook, verify_webhook
 
 __all__ = [
@@ -76,6 +82,10 @@ __all__ = [
     "ResponseRef",
     "ResultTimeout",
     "ResultUnavailable",
+    "WebhookDisabled",
+    "WebhookDisabledEvent",
+    "WebhookTest",
+    "WebhookTestEvent",
     "authorized",
     "build_message",
     "deduplication_id",

@@ -8,6 +8,12 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE
 from contracts.request import JobRequest
+from contracts.webhook_events import WebhookTestEvent
+from contracts.webhooks import (
+    WEBHOOK_ID_HEADER,
+    WEBHOOK_SIGNATURE_HEADER,
+    WEBHOOK_TIMESTAMP_HEADER,
+)
 
 VERSION: Final = "1.0.0"
 """Of the messages: raised with their forms, not with each release."""
@@ -17,12 +23,22 @@ Json = dict[str, Any]
 _ATTRIBUTES: Final = ("type", "tenant", "status")
 """SNS message attributes of an event, for filter policies."""
 
+_WEBHOOK_HEADERS: Final = (
+    WEBHOOK_ID_HEADER,
+    WEBHOOK_TIMESTAMP_HEADER,
+    WEBHOOK_SIGNATURE_HEADER,
+)
+
+_NOT_PUBLISHED: Final = frozenset({WebhookTestEvent.__name__})
+"""Sent to one subscription, and nowhere else."""
+
 
 def document(events: Sequence[type[BaseModel]], generator: type[GenerateJsonSchema]) -> Json:
     """The document, from the worker's side: it receives requests and sends events."""
     schemas = _schemas(events, generator)
     event_types = {event.__name__: event.model_fields["type"].default for event in events}
     references = {name: {"$ref": f"#/components/messages/{name}"} for name in event_types}
+    published = {name: ref for name, ref in references.items() if name not in _NOT_PUBLISHED}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -45,14 +61,21 @@ def document(events: Sequence[type[BaseModel]], generator: type[GenerateJsonSche
                 "address": None,
                 "description": "The SNS topic of events (RESULT_TOPIC_ARN). The message attributes "
                 f"{', '.join(_ATTRIBUTES)} are for filter policies.",
-                "messages": references,
+                "messages": published,
                 "bindings": {"sns": {"name": "results"}},
             },
             "eventBus": {
                 "address": None,
                 "description": "The EventBridge bus of events (EVENT_BUS_NAME): the same body as "
                 "`detail`; `detail-type` is the event's type.",
+                "messages": published,
+            },
+            "webhooks": {
+                "address": None,
+                "description": "The URL of each webhook subscription that wants the event, signed "
+                f"after Standard Webhooks: the headers {', '.join(_WEBHOOK_HEADERS)}.",
                 "messages": references,
+                "bindings": {"http": {}},
             },
         },
         "operations": {
@@ -70,6 +93,12 @@ def document(events: Sequence[type[BaseModel]], generator: type[GenerateJsonSche
                 "action": "send",
                 "channel": {"$ref": "#/channels/eventBus"},
                 "summary": "Tell each event at least once; a repeat has the same id.",
+            },
+            "deliverWebhooks": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/webhooks"},
+                "summary": "Post each event until it is answered with 2xx, for about 75 hours.",
+                "bindings": {"http": {"method": "POST"}},
             },
         },
         "components": {

@@ -18,11 +18,12 @@ from contracts.outcomes import (
     JobRejectedEvent,
 )
 from contracts.progress import JobProgressEvent, JobStartedEvent
+from contracts.webhook_events import WebhookDisabledEvent, WebhookTestEvent
 
 FinalEvent = JobCompletedEvent | JobFailedEvent | JobRejectedEvent | JobCancelledEvent
 """What ends a job: each has exactly one of them."""
 
-Event = FinalEvent | JobStartedEvent | JobProgressEvent
+Event = FinalEvent | JobStartedEvent | JobProgressEvent | WebhookDisabledEvent | WebhookTestEvent
 """Every event. A new one is added here, and to contracts/examples/events."""
 
 EVENTS: Final = get_args(Event)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from contracts.request import PermissionMode
 from worker.domain.errors import SettingsError
@@ -26,21 +27,13 @@ Secrets = Annotated[
 ]
 
 
-class Resources(BaseModel):
-    """The stack's resources, under the names of their environment variables: what a command that
-    looks after jobs and chats needs. Unset means the default; a variable that is set to nothing
-    counts as unset.
+class Environment(BaseModel):
+    """Settings under the names of their environment variables. Unset means the default; a variable
+    that is set to nothing counts as unset.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
 
-    queue_url: str = Field(description="URL of the FIFO job queue")
-    dlq_url: str = Field(description="URL of the FIFO dead-letter queue")
-    session_table: str = Field(description="DynamoDB table of chats")
-    job_table: str = Field(description="DynamoDB table of jobs")
-    session_bucket: str = Field(description="S3 bucket of session files and large results")
-    result_topic_arn: str = Field(description="SNS topic of result events", pattern=r"^arn:.+:.+")
-    event_bus_name: str = Field(description="EventBridge bus of result events")
     aws_region: str | None = None
     aws_default_region: str | None = None
 
@@ -56,7 +49,8 @@ class Resources(BaseModel):
         try:
             settings = cls.model_validate(given)
         except ValidationError as exc:
-            raise SettingsError([*map(_problem, exc.errors()), *problems]) from None
+            found = [_problem(error, cls.model_fields) for error in exc.errors()]
+            raise SettingsError([*found, *problems]) from None
         problems += settings._inconsistencies()  # noqa: SLF001 - of the class itself
         if problems:
             raise SettingsError(problems)
@@ -67,13 +61,29 @@ class Resources(BaseModel):
         return self.aws_region or self.aws_default_region
 
     @classmethod
-    def _contradictions(cls, given: Mapping[str, str]) -> list[str]:
+    def _contradictions(cls, given: Mapping[str, str]) -> list[str]:  # noqa: ARG003 - for subclasses
         """Settings checked against each other, as they were given."""
-        return _queue_problems(given)
+        return []
 
     def _inconsistencies(self) -> list[str]:
         """What only shows once the values are read."""
         return []
+
+
+class Resources(Environment):
+    """The stack's resources: what a command that looks after jobs and chats needs."""
+
+    queue_url: str = Field(description="URL of the FIFO job queue")
+    dlq_url: str = Field(description="URL of the FIFO dead-letter queue")
+    session_table: str = Field(description="DynamoDB table of chats")
+    job_table: str = Field(description="DynamoDB table of jobs")
+    session_bucket: str = Field(description="S3 bucket of session files and large results")
+    result_topic_arn: str = Field(description="SNS topic of result events", pattern=r"^arn:.+:.+")
+    event_bus_name: str = Field(description="EventBridge bus of result events")
+
+    @classmethod
+    def _contradictions(cls, given: Mapping[str, str]) -> list[str]:
+        return _queue_problems(given)
 
 
 class Settings(Resources):
@@ -222,11 +232,10 @@ def _bedrock_problems(given: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _problem(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _problem(error: Any, fields: Mapping[str, FieldInfo]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     name = str(error["loc"][0])
     if error["type"] == "missing":
-        field = Resources.model_fields[name.lower()]
-        return f"{name}: is not set; it is the {field.description}"
+        return f"{name}: is not set; it is the {fields[name.lower()].description}"
     secret = "token" in name.lower() or "key" in name.lower()
     shown = "" if secret else f" is {str(error['input'])[:80]!r}:"
     return f"{name}:{shown} {error['msg']}"

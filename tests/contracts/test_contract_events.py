@@ -91,9 +91,9 @@ def test_the_cloudevents_sdk_reads_an_example(path):
         "/agent-worker",
         event.type,
     )
-    assert read.get_subject() == event.data.job_id
+    assert read.get_subject() == event.subject
     assert read.get_time() == event.time
-    assert read.get_extension("tenantid") == event.data.tenant_id
+    assert read.get_extension("tenantid") == event.tenantid
     assert read.get_extension("sequence") == event.sequence
     assert read.get_data() == json.loads(path.read_text("utf-8"))["data"]
 

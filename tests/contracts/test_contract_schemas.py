@@ -13,6 +13,8 @@ NAMES = [
     "job-rejected.schema.json",
     "job-started.schema.json",
     "request.schema.json",
+    "webhook-disabled.schema.json",
+    "webhook-test.schema.json",
 ]
 
 

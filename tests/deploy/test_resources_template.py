@@ -25,10 +25,13 @@ def test_each_output_is_named_like_a_setting(template):
         "SessionBucket",
         "ResultTopicArn",
         "EventBusName",
+        "WebhookTable",
+        "WebhookQueueUrl",
+        "WebhookDlqUrl",
     }
 
 
-@pytest.mark.parametrize("table", ["JobTable", "SessionTable"])
+@pytest.mark.parametrize("table", ["JobTable", "SessionTable", "WebhookTable"])
 def test_tables_expire_items_and_can_be_restored_to_any_second(template, table):
     wanted = properties(template, table)
     assert wanted["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
@@ -37,14 +40,14 @@ def test_tables_expire_items_and_can_be_restored_to_any_second(template, table):
     assert wanted["BillingMode"] == "PAY_PER_REQUEST"
 
 
-@pytest.mark.parametrize("table", ["JobTable", "SessionTable"])
+@pytest.mark.parametrize("table", ["JobTable", "SessionTable", "WebhookTable"])
 def test_tables_of_production_refuse_deletion(template, table):
     assert template["Conditions"]["Production"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
     protection = properties(template, table)["DeletionProtectionEnabled"]
     assert protection == {"Fn::If": ["Production", True, False]}
 
 
-@pytest.mark.parametrize("name", ["JobTable", "SessionTable", "SessionBucket"])
+@pytest.mark.parametrize("name", ["JobTable", "SessionTable", "WebhookTable", "SessionBucket"])
 def test_state_outlives_its_stack(template, name):
     assert resource(template, name)["DeletionPolicy"] == "RetainExceptOnCreate"
     assert resource(template, name)["UpdateReplacePolicy"] == "Retain"
@@ -65,6 +68,9 @@ def test_nothing_with_state_has_a_fixed_name(template):
         "SessionBucket": "BucketName",
         "JobQueue": "QueueName",
         "DeadLetterQueue": "QueueName",
+        "WebhookTable": "TableName",
+        "WebhookQueue": "QueueName",
+        "WebhookDeadLetterQueue": "QueueName",
     }.items():
         assert attribute not in properties(template, name)
 
@@ -131,13 +137,14 @@ def test_sqs_dead_letters_only_long_after_the_worker_would(template):
     ("policy", "targets"),
     [
         ("QueuePolicy", ["JobQueue", "DeadLetterQueue"]),
+        ("WebhookQueuePolicy", ["WebhookQueue", "WebhookDeadLetterQueue"]),
         ("SessionBucketPolicy", ["SessionBucket"]),
         ("ResultTopicPolicy", ["ResultTopic"]),
     ],
 )
 def test_nothing_is_reached_without_tls(template, policy, targets):
     wanted = properties(template, policy)
-    [statement] = wanted["PolicyDocument"]["Statement"]
+    [statement] = [s for s in wanted["PolicyDocument"]["Statement"] if s["Sid"] == "OnlyTls"]
     assert statement["Effect"] == "Deny"
     assert statement["Principal"] == "*"
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
@@ -147,3 +154,29 @@ def test_nothing_is_reached_without_tls(template, policy, targets):
 
 def test_the_topic_is_encrypted(template):
     assert properties(template, "ResultTopic")["KmsMasterKeyId"] == "alias/aws/sns"
+
+
+def test_every_event_of_the_bus_reaches_the_webhook_queue(template):
+    rule = properties(template, "WebhookRule")
+    assert rule["EventBusName"] == {"Ref": "EventBus"}
+    assert rule["EventPattern"] == {"source": ["agent-worker"]}
+    [target] = rule["Targets"]
+    assert target["Arn"] == {"Fn::GetAtt": ["WebhookQueue", "Arn"]}
+    assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["WebhookDeadLetterQueue", "Arn"]}
+    statements = properties(template, "WebhookQueuePolicy")["PolicyDocument"]["Statement"]
+    [allowed] = [s for s in statements if s["Effect"] == "Allow"]
+    assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allowed["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["WebhookRule", "Arn"]}}
+    }
+
+
+def test_a_webhook_waits_in_the_table_and_not_by_being_received_again(template):
+    redrive = properties(template, "WebhookQueue")["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["WebhookDeadLetterQueue", "Arn"]}
+    assert redrive["maxReceiveCount"] == 100
+    indexes = {
+        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
+        for index in properties(template, "WebhookTable")["LocalSecondaryIndexes"]
+    }
+    assert indexes == {"due": ["part", "due_at"], "recent": ["part", "updated_at"]}

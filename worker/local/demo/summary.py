@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts import message_group_id, parse_event
+from contracts.envelope import JobData
 from worker.domain.job import JobRecord, JobState
 
 _JOB_CHARACTERS = 20
@@ -49,7 +50,7 @@ def _cost(record: JobRecord) -> float:
 def _chat(record: JobRecord) -> str:
     """Chat and thread; those of a message that could not be read are not known."""
     data = parse_event(record.event).data if record.event else None
-    if data is None or data.chat_id is None:
+    if not isinstance(data, JobData) or data.chat_id is None:
         return "-"
     return message_group_id(data.chat_id, data.thread_id)
 
