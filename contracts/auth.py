@@ -4,7 +4,8 @@ Several secrets can be valid at once, for rotation. Every comparison takes the s
 not it matches, and anything that is not well-formed is simply not authorized.
 
 A signature has no expiry: a message may rightly wait in the queue for days. What makes a replayed
-message harmless is its job id, which the signed body holds and which has one effect.
+message harmless is its job id, which the signed body holds and which has one effect. A worker may
+besides demand that a message was sent soon after it was signed (`signed_at`).
 """
 
 import hashlib
@@ -36,6 +37,14 @@ def verify_signature(body: str | bytes, signature: str, secrets: Iterable[str]) 
     timestamp, given = match.groups()
     raw = _bytes(body)
     return _any(hmac.compare_digest(given, _mac(raw, s, timestamp)) for s in secrets if s)
+
+
+def signed_at(signature: str) -> int | None:
+    """When a signature says that it was made (Unix seconds); None if it is not well-formed. Only a
+    valid signature's time means anything: it is part of what is signed.
+    """
+    match = _SIGNATURE.fullmatch(signature)
+    return None if match is None else int(match[1])
 
 
 def verify_token(token: str, secrets: Iterable[str]) -> bool:

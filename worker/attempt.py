@@ -34,6 +34,7 @@ from worker.domain.turn import (
     spent_by,
 )
 from worker.lease import HeldLease, kept
+from worker.metering import metered
 from worker.ports import Checkout, Commit, Pause, Ports, Turn
 
 _DICE = random.Random()
@@ -67,7 +68,11 @@ async def _turn(claim: Claim, lease: HeldLease, ports: Ports, seconds: float) ->
         cut_off = f"the worker was cut off in each of {limit} attempts"
         return await _settle(claim, GiveUp("attempts_exhausted", cut_off), claim.spent, ports)
     try:
-        ended = await _restored(claim, lease, ports, seconds)
+        allowed = await metered(claim, ports)
+        if isinstance(allowed, Claim):
+            ended = await _restored(allowed, lease, ports, seconds)
+        else:
+            ended = Unfinished(allowed, claim.spent)
     except LeaseLostError:
         raise
     except UnavailableError as exc:

@@ -20,7 +20,9 @@ from worker.adapters.objects import ObjectStore
 from worker.adapters.publisher import AwsPublisher
 from worker.adapters.queue import SqsInbox
 from worker.adapters.results import S3Results
-from worker.adapters.secrets import resolve_references
+from worker.adapters.rules import LiveRules
+from worker.adapters.secrets import References
+from worker.adapters.usage import DynamoUsage
 from worker.domain.errors import SettingsError
 from worker.ports import Ports
 from worker.settings import Settings
@@ -41,7 +43,8 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     """Read and check the configuration, and wire the adapters. No request is sent, except for
     secrets given by reference. Raises SettingsError.
     """
-    environ = resolve_references(environ)
+    references = References(environ)
+    environ = references.resolve()
     settings = Settings.from_env(environ)
     try:
         profile = load_profile(settings.agent_profile, environ)
@@ -50,6 +53,8 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     aws = Aws(threads=threads, region=settings.region)
     clock = SystemClock()
     policy = settings.policy()
+    journal = PowertoolsJournal(settings.log_level)
+    rules = LiveRules(references, settings, clock, journal)
     inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)
     checkouts = S3Checkouts(
         ObjectStore(aws, settings.session_bucket),
@@ -68,16 +73,18 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         checkouts=checkouts,
         agent=ClaudeAgent(
             profile,
-            ModelEnvironment(_model_access(settings), aws),
+            ModelEnvironment(lambda: _model_access(rules.settings), aws),
             install_launcher(settings.work_dir / "bin"),
             settings.project_path,
             max_retries=settings.model_max_retries,
             silence_seconds=settings.model_silence_seconds,
             environ=environ,
         ),
+        usage=DynamoUsage(aws, settings.session_table),
+        rules=rules,
         results=S3Results(aws, settings.session_bucket),
         publisher=AwsPublisher(aws, settings.result_topic_arn, settings.event_bus_name),
-        journal=PowertoolsJournal(settings.log_level),
+        journal=journal,
         owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
     )
     return Worker(settings, ports, inbox, checkouts, aws)

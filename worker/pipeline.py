@@ -19,6 +19,7 @@ from worker.domain.events import rejected_event
 from worker.domain.job import JobRecord, JobState
 from worker.domain.message import JOB_ID_ATTRIBUTE, InboundMessage
 from worker.domain.turn import backoff_seconds
+from worker.metering import settle
 from worker.ports import Ports
 
 _DICE = random.Random()
@@ -33,7 +34,7 @@ async def process(
     """
     try:
         message = await _as_first_sent(message, ports)
-        admitted = admit(message, ports.policy)
+        admitted = admit(message, await ports.rules.current())
         if isinstance(admitted, Rejection):
             return await _reject(message, admitted, ports)
         job = admitted
@@ -50,14 +51,15 @@ async def process(
                 return _ending(record)
             case Busy(wait):
                 return Retry(wait, "busy")
-            case Conflict(record):
+            case Conflict():
                 return await _reject(
                     message,
                     Rejection(
                         job.job_id,
                         "job_id_conflict",
-                        f"job_id: {job.job_id!r} was already used by chat {record.session_key!r}; "
-                        "a job id belongs to one chat, use a new one",
+                        # Which chat is not said: it may be another bot's.
+                        f"job_id: {job.job_id!r} was already used by another chat; a job id "
+                        "belongs to one chat, use a new one",
                         job.request,
                     ),
                     ports,
@@ -82,7 +84,8 @@ async def _as_first_sent(message: InboundMessage, ports: Ports) -> InboundMessag
 
 
 async def _deliver(record: JobRecord, ports: Ports) -> Disposition:
-    """Publish the event of a committed outcome, then say how the message ends."""
+    """Settle and publish a committed outcome, then say how the message ends."""
+    await settle(record, ports)
     if record.event is not None:
         await ports.publisher.publish(record.event)
     await ports.ledger.mark_published(record, ports.clock.now())

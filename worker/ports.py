@@ -2,7 +2,7 @@
 an in-memory twin, and one conformance suite runs over both.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, TurnSpec
 from worker.domain.session import Segment, SessionPlan
 from worker.domain.turn import AgentOutcome
+from worker.domain.usage import Account, Exhausted, Granted
 
 
 class Clock(Protocol):
@@ -196,6 +197,40 @@ class Results(Protocol):
         ...
 
 
+class Usage(Protocol):
+    """Counters of what chats and tenants use up (domain/usage.py), exact under parallel jobs.
+
+    A reservation is a job's: repeating it finds the same one, however many attempts there are. One
+    that nobody settles (its job was lost for good) ends at its `until`.
+    """
+
+    async def reserve(
+        self, accounts: Sequence[Account], job_id: str, amount: int, now: float, until: float
+    ) -> Granted | Exhausted:
+        """Set `amount` aside in every account, or as much as is left in the fullest. When nothing
+        is left in one, nothing is kept in any. Raises UnavailableError; repeating is safe.
+        """
+        ...
+
+    async def settle(self, accounts: Sequence[Account], job_id: str, amount: int) -> None:
+        """Replace the job's reservation by what it used, once; without one nothing is counted."""
+        ...
+
+    async def count(self, accounts: Sequence[Account]) -> Account | None:
+        """Count one in every account; the first that is full, if one is. What was counted before
+        that one stays counted.
+        """
+        ...
+
+
+class Rules(Protocol):
+    """The policy as it is now: keys and tenants' policies may change while the worker runs."""
+
+    async def current(self) -> Policy:
+        """Never raises: what cannot be read anew is as it was."""
+        ...
+
+
 class Publisher(Protocol):
     """Hands a final event over to SNS and EventBridge."""
 
@@ -224,6 +259,8 @@ class Ports:
     ledger: Ledger
     checkouts: Checkouts
     agent: Agent
+    usage: Usage
+    rules: Rules
     results: Results
     publisher: Publisher
     journal: Journal

@@ -10,8 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic.fields import FieldInfo
 
 from contracts.request import PermissionMode
+from worker.access_settings import MEBIBYTE, AttachmentType, read_producers, read_tenants
+from worker.domain.access import Producer
 from worker.domain.errors import SettingsError
-from worker.domain.policy import Policy
+from worker.domain.policy import AttachmentRules, Policy
+from worker.domain.tenancy import TenantPolicy, policy_of, widenings
+from worker.domain.usage import UsageLimits
 
 _LIST = re.compile(r"[,\s]+")
 
@@ -95,6 +99,15 @@ class Settings(Resources):
     sdk_client_auth_token: Secrets = Field(
         (), description="tokens that producers send or sign with; several while rotating"
     )
+    producers: Annotated[tuple[Producer, ...], BeforeValidator(read_producers)] = Field(
+        (), description="keys that may write to some tenants and chats only"
+    )
+    signature_window_seconds: float | None = Field(
+        None, gt=0, description="how far apart signing and sending may lie"
+    )
+    tenant_policies: Annotated[dict[str, TenantPolicy], BeforeValidator(read_tenants)] | None = (
+        Field(None, description="what each tenant may do")
+    )
 
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
@@ -125,6 +138,14 @@ class Settings(Resources):
     max_turns: int = Field(Policy().max_turns, ge=1)
     max_budget_usd: float = Field(Policy().max_budget_usd, gt=0)
     job_timeout_seconds: float = Field(Policy().timeout_seconds, gt=0)
+    chat_budget_usd: float | None = Field(None, gt=0)
+    chat_daily_budget_usd: float | None = Field(None, gt=0)
+    tenant_daily_budget_usd: float | None = Field(None, gt=0)
+    chat_jobs_per_minute: int | None = Field(None, ge=1)
+    tenant_jobs_per_minute: int | None = Field(None, ge=1)
+    attachment_types: Names = Field(Policy().attachments.types, description="of attachments")
+    max_attachments: int = Field(Policy().attachments.count, ge=0)
+    max_attachment_mb: float = Field(5, gt=0, le=32, description="size of one, in MiB")
     model_max_retries: int = Field(2, ge=0, le=10, description="the CLI's own retries of a call")
 
     max_attempts: int = Field(Policy().max_attempts, ge=1, le=50)
@@ -136,6 +157,9 @@ class Settings(Resources):
     )
     max_workspace_files: int = Field(10_000, ge=0, description="files that a chat may keep")
     max_workspace_mb: int = Field(200, ge=0, description="their size in all, in MiB")
+    secrets_max_age_seconds: int = Field(
+        300, ge=1, description="how old a value given by reference may be"
+    )
     lease_seconds: float = Field(Policy().lease_seconds, ge=3, le=43_200)
     session_ttl_days: float = Field(30, gt=0, le=60)
     job_ttl_days: float = Field(30, gt=0)
@@ -151,6 +175,8 @@ class Settings(Resources):
             auth_tokens=tuple(token.get_secret_value() for token in self.sdk_client_auth_token)
             if self.auth_mode == "token"
             else None,
+            producers=self.producers,
+            signature_window_seconds=self.signature_window_seconds,
             models=self.allowed_models,
             default_model=self.default_model,
             tools=self.agent_tools,
@@ -163,15 +189,28 @@ class Settings(Resources):
             lease_seconds=self.lease_seconds,
             session_ttl_seconds=self.session_ttl_days * 86400,
             job_ttl_seconds=self.job_ttl_days * 86400,
+            attachments=AttachmentRules(
+                self.attachment_types, self.max_attachments, int(self.max_attachment_mb * MEBIBYTE)
+            ),
+            usage=UsageLimits(
+                self.chat_budget_usd,
+                self.chat_daily_budget_usd,
+                self.tenant_daily_budget_usd,
+                self.chat_jobs_per_minute,
+                self.tenant_jobs_per_minute,
+            ),
+            tenants=self.tenant_policies or {},
         )
 
     @classmethod
     def _contradictions(cls, given: Mapping[str, str]) -> list[str]:
         problems = []
-        if given.get("AUTH_MODE", "token") == "token" and "SDK_CLIENT_AUTH_TOKEN" not in given:
+        keys = {"SDK_CLIENT_AUTH_TOKEN", "PRODUCERS"}
+        if given.get("AUTH_MODE", "token") == "token" and not keys.intersection(given):
             problems.append(
-                "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, "
-                "or AUTH_MODE=open when the queue's access policy is the only guard you want"
+                "SDK_CLIENT_AUTH_TOKEN: is not set; set the token that producers send, or a key "
+                "for each in PRODUCERS, or "
+                "AUTH_MODE=open when the queue's access policy is the only guard you want"
             )
         if given.get("CLAUDE_CODE_USE_BEDROCK", "").lower() in {"1", "true", "yes", "on"}:
             problems += _bedrock_problems(given)
@@ -184,7 +223,7 @@ class Settings(Resources):
 
     def _inconsistencies(self) -> list[str]:
         problems = []
-        if self.auth_mode == "token" and not self.sdk_client_auth_token:
+        if self.auth_mode == "token" and not self.sdk_client_auth_token and not self.producers:
             problems.append("SDK_CLIENT_AUTH_TOKEN: holds no token; give at least one")
         known = get_args(PermissionMode)
         wrong = [mode for mode in self.allowed_permission_modes if mode not in known]
@@ -203,6 +242,34 @@ class Settings(Resources):
             "into a request's allowed_tools"
             for tool in self.agent_tools
             if not tool.isidentifier()
+        ]
+        unknown = set(self.attachment_types) - set(get_args(AttachmentType))
+        if unknown:
+            problems.append(
+                f"ATTACHMENT_TYPES: {', '.join(sorted(unknown))} is none of "
+                f"{', '.join(get_args(AttachmentType))}"
+            )
+        return problems + self._of_access()
+
+    def _of_access(self) -> list[str]:
+        """PRODUCERS and TENANT_POLICIES against the rest."""
+        policy, problems = self.policy(), []
+        if self.auth_mode == "open" and self.producers:
+            problems.append("PRODUCERS: has no effect with AUTH_MODE=open; unset one of them")
+        shared = {token.get_secret_value() for token in self.sdk_client_auth_token}
+        problems += [
+            f"PRODUCERS: a token of {producer.name} is in SDK_CLIENT_AUTH_TOKEN, too, which may "
+            "write to every tenant; give each tokens of its own"
+            for producer in self.producers
+            if shared.intersection(producer.secrets)
+        ]
+        problems += [f"TENANT_POLICIES: {line}" for line in widenings(policy, policy.tenants)]
+        problems += [
+            f"TENANT_POLICIES: {name}: the default model {theirs.default_model!r} is not among its "
+            "models; add it there or name another default_model"
+            for name, own in policy.tenants.items()
+            if own.allowed
+            and not (theirs := policy_of(policy, name)).allows_model(theirs.default_model)
         ]
         return problems
 
@@ -236,6 +303,6 @@ def _problem(error: Any, fields: Mapping[str, FieldInfo]) -> str:  # noqa: ANN40
     name = str(error["loc"][0])
     if error["type"] == "missing":
         return f"{name}: is not set; it is the {fields[name.lower()].description}"
-    secret = "token" in name.lower() or "key" in name.lower()
+    secret = any(part in name.lower() for part in ("token", "key", "producers", "policies"))
     shown = "" if secret else f" is {str(error['input'])[:80]!r}:"
     return f"{name}:{shown} {error['msg']}"

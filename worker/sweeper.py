@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from worker.domain.errors import UnavailableError
+from worker.metering import settle
 from worker.ports import Ports
 
 UNPUBLISHED_SECONDS = 60.0
@@ -30,6 +31,7 @@ async def sweep(ports: Ports) -> Sweep:
     published = failed = 0
     for record in await ports.ledger.unfinished("unpublished", now - UNPUBLISHED_SECONDS, BATCH):
         try:
+            await settle(record, ports)
             if record.event is not None:
                 await ports.publisher.publish(record.event)
             await ports.ledger.mark_published(record, now)

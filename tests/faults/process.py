@@ -10,7 +10,7 @@ import contextlib
 from enum import Enum, auto
 from types import SimpleNamespace
 
-from worker.adapters.memory import MemoryJournal
+from worker.adapters.memory import MemoryJournal, MemoryRules
 from worker.domain.errors import UnavailableError
 from worker.entrypoints.host import Host
 from worker.entrypoints.lambda_handler import _batch
@@ -77,6 +77,8 @@ class Process:
             ledger=_Ledger(self, system.ledger, "ledger"),
             checkouts=_Checkouts(self),
             agent=_Agent(self),
+            usage=_Port(self, system.usage, "usage"),
+            rules=MemoryRules(policy),
             results=_Port(self, system.results, "results"),
             publisher=_Port(self, system.publisher, "publisher"),
             journal=MemoryJournal(),

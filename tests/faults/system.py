@@ -16,6 +16,7 @@ from worker.adapters.memory import (
     MemoryLedger,
     MemoryPublisher,
     MemoryResults,
+    MemoryUsage,
 )
 from worker.domain.disposition import DeadLetter
 from worker.domain.job import JobState
@@ -30,6 +31,7 @@ class System:
         self.publisher = WatchedPublisher(self)
         self.checkouts = MemoryCheckouts(self.clock)
         self.results = MemoryResults()
+        self.usage = MemoryUsage()
         self.effects = Counter()  # what tools did, by call
         self.in_doubt = set()  # calls whose worker was cut off between record and effect
         self.reported = Counter()  # dollars that the agent told to its worker, by job

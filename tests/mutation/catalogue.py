@@ -6,6 +6,7 @@ guarantees G1 to G7 are listed in docs/reliability.md.
 
 from dataclasses import dataclass
 
+ACCESS = "tests/unit/test_access.py"
 ADMISSION = "tests/unit/test_admission.py"
 RECORDER = "tests/unit/test_recorder.py"
 FILETREE = "tests/unit/test_filetree.py"
@@ -312,9 +313,25 @@ if isinstance(ended, Retry):
         "authorization-dropped",
         "G6 no leak",
         "worker/domain/admission.py",
-        "if policy.auth_tokens is not None and not authorized(",
-        "if False and not authorized(",
+        "    if policy.auth_tokens is None:\n",
+        "    if True:\n",
         (STORY,),
+    ),
+    Mutation(
+        "producers-write-everywhere",
+        "G6 no leak",
+        "worker/domain/admission.py",
+        "sender.may_write(request.tenant_id, request.chat_id) for",
+        "True for",
+        (ACCESS,),
+    ),
+    Mutation(
+        "signatures-do-not-age",
+        "G6 no leak",
+        "worker/domain/access.py",
+        "return apart if apart > seconds else None",
+        "return None",
+        (ACCESS,),
     ),
     Mutation(
         "token-in-the-dead-letter",
@@ -393,6 +410,31 @@ if isinstance(ended, Retry):
         "    if asked > limit:\n",
         "    if False:\n",
         (ADMISSION,),
+    ),
+    Mutation(
+        "tenants-can-be-widened",
+        "G7 bounded",
+        "worker/domain/tenancy.py",
+        "    return _narrowed(policy, own)\n\n\ndef usage_of",
+        "    return policy\n\n\ndef usage_of",
+        (ACCESS,),
+    ),
+    Mutation(
+        "reservations-do-not-count",
+        "G7 bounded",
+        "worker/adapters/usage.py",
+        "AND #used <= :room",
+        "AND :room <= :room",
+        ("tests/conformance/test_usage.py",),
+        real=True,
+    ),
+    Mutation(
+        "budgets-not-settled",
+        "G7 bounded",
+        "worker/pipeline.py",
+        "    await settle(record, ports)\n",
+        "",
+        ("tests/pipeline/test_usage.py",),
     ),
     Mutation(
         "workspace-without-limits",

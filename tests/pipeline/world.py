@@ -14,6 +14,8 @@ from worker.adapters.memory import (
     MemoryLedger,
     MemoryPublisher,
     MemoryResults,
+    MemoryRules,
+    MemoryUsage,
 )
 from worker.domain.disposition import Ack, DeadLetter, Retry
 from worker.domain.message import InboundMessage
@@ -44,6 +46,8 @@ class World:
         self.checkouts = MemoryCheckouts(self.clock)
         self.agent = MemoryAgent(script)
         self.publisher = MemoryPublisher()
+        self.usage = MemoryUsage()
+        self.rules = MemoryRules(Policy(**policy))
         self.ports = Ports(
             policy=Policy(**policy),
             clock=self.clock,
@@ -51,6 +55,8 @@ class World:
             ledger=self.ledger,
             checkouts=self.checkouts,
             agent=self.agent,
+            usage=self.usage,
+            rules=self.rules,
             results=MemoryResults(),
             publisher=self.publisher,
             journal=MemoryJournal(),

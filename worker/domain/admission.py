@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from contracts import InvalidRequest, JobRequest, message_group_id, session_key
-from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE, authorized
+from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE
+from worker.domain.access import Producer, outside_window, senders
 from worker.domain.job import Job
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, RefusedOptionError, narrow
+from worker.domain.tenancy import policy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +26,26 @@ class Rejection:
 
 
 def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
-    """Authorize, parse, check the message group and the options, in this order."""
-    if policy.auth_tokens is not None and not authorized(
-        message.body,
-        token=message.attributes.get(AUTH_TOKEN_ATTRIBUTE),
-        signature=message.attributes.get(AUTH_SIGNATURE_ATTRIBUTE),
-        secrets=policy.auth_tokens,
-    ):
-        return Rejection(
-            f"sqs-{message.message_id}",
-            "unauthorized",
-            f"the message attribute {AUTH_TOKEN_ATTRIBUTE} or {AUTH_SIGNATURE_ATTRIBUTE} is "
-            "missing or not valid; send a token of SDK_CLIENT_AUTH_TOKEN, or sign with it",
-        )
+    """Authorize, parse, check the sender's rights, the message group and the options, in this
+    order.
+    """
+    sent_by = _senders(message, policy)
+    if isinstance(sent_by, Rejection):
+        return sent_by
     try:
         request = JobRequest.parse(message.body)
     except InvalidRequest as exc:
         return Rejection(message.fallback_job_id, exc.code, str(exc))
+    if sent_by is not None and not any(
+        sender.may_write(request.tenant_id, request.chat_id) for sender in sent_by
+    ):
+        # As a stranger's: a job id that it names may be another bot's.
+        return Rejection(
+            f"sqs-{message.message_id}",
+            "chat_not_allowed",
+            f"the producer {sent_by[0].name!r} may not write to chat {request.chat_id!r} of tenant "
+            f"{request.tenant_id!r}; send it with a key that may, or add it to PRODUCERS",
+        )
     job_id = request.job_id or message.fallback_job_id
     group = message_group_id(request.chat_id, request.thread_id, request.tenant_id)
     # A dead letter that SQS itself sends back has lost its place in the order, and the chat's lease
@@ -54,7 +59,7 @@ def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
             request,
         )
     try:
-        spec = narrow(policy, request)
+        spec = narrow(policy_of(policy, request.tenant_id), request)
     except RefusedOptionError as exc:
         return Rejection(job_id, exc.code, str(exc), request)
     return Job(
@@ -64,3 +69,31 @@ def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
         spec=spec,
         dead_letter_attempt=message.dead_letter_attempt,
     )
+
+
+def _senders(message: InboundMessage, policy: Policy) -> tuple[Producer, ...] | Rejection | None:
+    """Who may have sent the message; None: whoever may write to the queue (AUTH_MODE=open)."""
+    if policy.auth_tokens is None:
+        return None
+    known = (Producer("SDK_CLIENT_AUTH_TOKEN", policy.auth_tokens), *policy.producers)
+    sent_by = senders(message, known)
+    if not sent_by:
+        return _unauthorized(
+            message,
+            f"the message attribute {AUTH_TOKEN_ATTRIBUTE} or {AUTH_SIGNATURE_ATTRIBUTE} is "
+            "missing or not valid; send a token of SDK_CLIENT_AUTH_TOKEN or PRODUCERS, or sign "
+            "with it",
+        )
+    apart = outside_window(message, policy.signature_window_seconds)
+    if apart is not None:
+        return _unauthorized(
+            message,
+            f"the message was sent {apart:.0f} s from the time in its {AUTH_SIGNATURE_ATTRIBUTE}, "
+            f"and {policy.signature_window_seconds:g} s are allowed (SIGNATURE_WINDOW_SECONDS); "
+            "sign each message anew when you send it",
+        )
+    return sent_by
+
+
+def _unauthorized(message: InboundMessage, error: str) -> Rejection:
+    return Rejection(f"sqs-{message.message_id}", "unauthorized", error)

@@ -1,20 +1,49 @@
-"""What this deployment allows. A request can only narrow it."""
+"""What this deployment allows. A tenant's policy can only narrow it, and a request that."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from contracts import JobRequest
+from worker.domain.access import Producer
+from worker.domain.usage import UsageLimits
+
+if TYPE_CHECKING:
+    from worker.domain.tenancy import TenantPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRules:
+    """Which files a message may bring: `types` of "image", "pdf" and "text", how many, and how
+    many bytes each.
+    """
+
+    types: tuple[str, ...] = ("image", "pdf", "text")
+    count: int = 10
+    size: int = 5 * 1024 * 1024
+
+    def narrowed(self, other: "AttachmentRules") -> "AttachmentRules":
+        return AttachmentRules(
+            tuple(kind for kind in self.types if kind in other.types),
+            min(self.count, other.count),
+            min(self.size, other.size),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Limits and permissions of the deployment.
 
-    Money is in US dollars, times in seconds. `auth_tokens` None means that the queue's own access
-    policy is the only guard (AUTH_MODE=open); none in the tuple would let nobody in.
+    Money is in US dollars, times in seconds. `auth_tokens` may write to every chat of every tenant;
+    None means that the queue's own access policy is the only guard (AUTH_MODE=open), and none in
+    the tuple leaves the `producers`.
     """
 
     auth_tokens: tuple[str, ...] | None = field(default=None, repr=False)
+    producers: tuple[Producer, ...] = ()
+    signature_window_seconds: float | None = None
+    """How far apart signing and sending of a message may lie; None: signatures do not age."""
     models: tuple[str, ...] = (
         "sonnet",
         "opus",
@@ -23,6 +52,8 @@ class Policy:
         "anthropic.claude-*",
         "*.anthropic.claude-*",
     )
+    also_models: tuple[str, ...] = ("*",)
+    """A tenant's patterns: a model must match one of both."""
     default_model: str = "sonnet"
     tools: tuple[str, ...] = ("Read", "Write", "Edit", "Glob", "Grep")
     permission_modes: tuple[str, ...] = ("dontAsk", "acceptEdits", "plan", "default")
@@ -34,6 +65,16 @@ class Policy:
     lease_seconds: float = 120.0
     session_ttl_seconds: float = 30 * 86400.0
     job_ttl_seconds: float = 30 * 86400.0
+    attachments: AttachmentRules = field(default_factory=AttachmentRules)
+    usage: UsageLimits = field(default_factory=UsageLimits)
+    tenants: Mapping[str, "TenantPolicy"] = field(default_factory=dict, hash=False)
+    """Policies by tenant; "*" is for those that have none of their own."""
+
+    def allows_model(self, model: str) -> bool:
+        return all(
+            any(fnmatchcase(model, pattern) for pattern in patterns)
+            for patterns in (self.models, self.also_models)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +111,8 @@ def narrow(policy: Policy, request: JobRequest) -> TurnSpec:
     """The turn's permissions; raises RefusedOptionError where the request asks for more."""
     options = request.options
     model = request.model or policy.default_model
-    if not any(fnmatchcase(model, pattern) for pattern in policy.models):
-        allowed = ", ".join(policy.models)
+    if not policy.allows_model(model):
+        allowed = ", ".join(policy.models if policy.also_models == ("*",) else policy.also_models)
         raise RefusedOptionError(
             "model_not_allowed",
             f"model: {model!r} is not allowed here; use one of: {allowed}, or leave it out "

@@ -1,7 +1,7 @@
 """How the agent reaches its model: the only secrets that its process is given."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from worker.adapters.aws import Aws
@@ -40,16 +40,18 @@ class ModelAccess:
 
 
 class ModelEnvironment:
-    """The model's part of the agent's environment, with a role's keys cached until they age."""
+    """The model's part of the agent's environment, with a role's keys cached until they age.
+    `access` gives the settings as they are now.
+    """
 
-    def __init__(self, access: ModelAccess, aws: Aws) -> None:
+    def __init__(self, access: Callable[[], ModelAccess], aws: Aws) -> None:
         self._access = access
         self._aws = aws
         self._role_keys: dict[str, str] = {}
         self._role_expires_at = 0.0
 
     async def variables(self) -> dict[str, str]:
-        access = self._access
+        access = self._access()
         if not access.use_bedrock:
             return {
                 **_present(ANTHROPIC_API_KEY=access.api_key, ANTHROPIC_BASE_URL=access.base_url),
@@ -62,11 +64,10 @@ class ModelEnvironment:
             **DEFAULT_BEDROCK_MODELS,
             **access.models,
             **_present(ANTHROPIC_BEDROCK_BASE_URL=access.bedrock_base_url),
-            **await self._keys(),
+            **await self._keys(access),
         }
 
-    async def _keys(self) -> dict[str, str]:
-        access = self._access
+    async def _keys(self, access: ModelAccess) -> dict[str, str]:
         if access.bearer_token:
             return {"AWS_BEARER_TOKEN_BEDROCK": access.bearer_token}
         if access.role_arn:

@@ -10,6 +10,7 @@ from worker.adapters.memory.clock import ManualClock
 from worker.adapters.memory.inbox import MemoryInbox
 from worker.adapters.memory.ledger import MemoryLedger
 from worker.adapters.memory.results import MemoryJournal, MemoryPublisher, MemoryResults
+from worker.adapters.memory.usage import MemoryRules, MemoryUsage
 
 __all__ = [
     "TOOL_LINE",
@@ -22,5 +23,7 @@ __all__ = [
     "MemoryLedger",
     "MemoryPublisher",
     "MemoryResults",
+    "MemoryRules",
+    "MemoryUsage",
     "Script",
 ]
