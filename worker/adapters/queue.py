@@ -23,8 +23,8 @@ MAX_VISIBILITY_SECONDS = 43_200
 
 MAX_ERROR_CHARACTERS = 1000
 
-_GONE = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
-_OURS = frozenset(
+GONE = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
+OURS = frozenset(
     {
         JOB_ID_ATTRIBUTE,
         DEAD_LETTER_REASON_ATTRIBUTE,
@@ -34,7 +34,7 @@ _OURS = frozenset(
         ORIGINAL_MESSAGE_ID_ATTRIBUTE,
     }
 )
-_NEVER_COPIED = _OURS | {AUTH_TOKEN_ATTRIBUTE, AUTH_SIGNATURE_ATTRIBUTE}
+_NEVER_COPIED = OURS | {AUTH_TOKEN_ATTRIBUTE, AUTH_SIGNATURE_ATTRIBUTE}
 MAX_ATTRIBUTES = 10
 """SQS allows ten message attributes."""
 
@@ -76,7 +76,7 @@ class SqsInbox:
             )
         except RefusedError as exc:
             # The receipt is stale: another delivery exists, and our fence decides, not SQS.
-            if exc.code not in _GONE:
+            if exc.code not in GONE:
                 raise
 
     async def delete(self, message: InboundMessage) -> None:

@@ -7,6 +7,7 @@ the real systems alike. Nothing here sleeps: `ManualClock` moves when it is told
 from worker.adapters.memory.agent import MemoryAgent, Script
 from worker.adapters.memory.checkouts import TOOL_LINE, MemoryCheckout, MemoryCheckouts
 from worker.adapters.memory.clock import ManualClock
+from worker.adapters.memory.desk import MemoryDeadLetters, MemoryDocuments, MemoryRows
 from worker.adapters.memory.inbox import MemoryInbox
 from worker.adapters.memory.ledger import MemoryLedger
 from worker.adapters.memory.results import MemoryJournal, MemoryPublisher, MemoryResults
@@ -18,11 +19,14 @@ __all__ = [
     "MemoryAgent",
     "MemoryCheckout",
     "MemoryCheckouts",
+    "MemoryDeadLetters",
+    "MemoryDocuments",
     "MemoryInbox",
     "MemoryJournal",
     "MemoryLedger",
     "MemoryPublisher",
     "MemoryResults",
+    "MemoryRows",
     "MemoryRules",
     "MemoryUsage",
     "Script",
