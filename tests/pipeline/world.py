@@ -39,9 +39,9 @@ async def echo(turn, checkout):
 
 
 class World:
-    def __init__(self, script=echo, **policy):
-        self.clock = ManualClock()
-        self.inbox = MemoryInbox(self.clock)
+    def __init__(self, script=echo, clock=None, inbox=MemoryInbox, **policy):
+        self.clock = clock or ManualClock()
+        self.inbox = inbox(self.clock)
         self.ledger = MemoryLedger()
         self.checkouts = MemoryCheckouts(self.clock)
         self.agent = MemoryAgent(script)

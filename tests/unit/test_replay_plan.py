@@ -8,7 +8,7 @@ import pytest
 from worker.domain.job import JobRecord, JobState
 from worker.replay.case import Case, ChatView, Selection, UnknownLetterError, grouped, latest
 from worker.replay.letter import REDRIVEN, Letter, fingerprint
-from worker.replay.plan import Action, outgoing, plan
+from worker.replay.plan import Action, attempt_of, outgoing, plan
 
 NOW = 1000.0
 
@@ -120,7 +120,8 @@ def test_the_plan_names_chats_of_which_an_earlier_letter_stays():
 
 
 def test_what_is_sent_is_the_job_s_message_and_not_the_letter():
-    sent = outgoing(Case(letter(origin="bot"), record()))
+    case = Case(letter(origin="bot"), record())
+    sent = outgoing(case.letter, attempt_of(case))
     assert sent.group_id == "1"
     assert sent.attributes == {
         "origin": "bot",
@@ -133,12 +134,17 @@ def test_what_is_sent_is_the_job_s_message_and_not_the_letter():
 def test_a_replay_of_a_letter_without_an_attempt_begins_a_new_series():
     moved = replace(letter(), attributes={}, moved=True)
     case = Case(moved, record(state=JobState.RUNNING, attempt=5))
-    assert outgoing(case).attributes["dead_letter_attempt"] == "5"
+    assert attempt_of(case) == 5
+
+
+def test_a_replay_of_a_forgotten_job_names_no_attempt():
+    assert attempt_of(Case(letter())) is None
+    assert "dead_letter_attempt" not in outgoing(letter(), None).attributes
 
 
 def test_two_letters_are_never_taken_for_one_by_sqs():
     again = replace(letter(), message_id="letter-2")
-    assert outgoing(Case(letter())).deduplication_id != outgoing(Case(again)).deduplication_id
+    assert outgoing(letter(), 3).deduplication_id != outgoing(again, 3).deduplication_id
 
 
 def test_failures_that_differ_only_in_ids_and_numbers_are_one_kind():

@@ -25,6 +25,9 @@ from worker.domain.message import (
 REDRIVEN = "redriven_by_sqs"
 """The reason of a letter that SQS itself moved here, after too many deliveries."""
 
+UNTRUSTED = frozenset({"unauthorized", "chat_not_allowed"})
+"""Reasons of letters whose sender had no right to send them."""
+
 SECRET_ATTRIBUTES = frozenset({AUTH_TOKEN_ATTRIBUTE, AUTH_SIGNATURE_ATTRIBUTE})
 
 _OF_A_LETTER = frozenset(
@@ -107,7 +110,7 @@ class Letter:
         text = "" if self.moved else self.attributes.get(DEAD_LETTER_ORIGIN_ATTRIBUTE, "")
         given = _object(text)
         since, version = given.get("since"), given.get("version")
-        authentic = self.token_good if self.redriven else self.reason != "unauthorized"
+        authentic = self.token_good if self.redriven else self.reason not in UNTRUSTED
         return Origin(
             group=str(given.get("group") or self.group_id),
             letter_id=str(given.get("letter_id") or self.message_id),

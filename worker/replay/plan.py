@@ -116,13 +116,17 @@ def plan(chosen: Sequence[Case], everything: Sequence[Case], *, vouch: bool = Fa
     return Plan(tuple(steps), _skipping(chosen, everything))
 
 
-def outgoing(case: Case) -> Outgoing:
+def attempt_of(case: Case) -> int | None:
+    """The attempt that a replay is for. A letter of SQS's own has none: it is the last one that the
+    record has, for a new series. A job without a record has no attempts yet.
+    """
+    if case.record is None:
+        return None
+    return case.record.attempt if case.letter.attempt is None else case.letter.attempt
+
+
+def outgoing(letter: Letter, attempt: int | None) -> Outgoing:
     """The message that replays a letter whose body can be read."""
-    letter, record = case.letter, case.record
-    # A letter of SQS's own has no attempt: the last one that the record has, for a new series.
-    attempt = letter.attempt
-    if attempt is None and record is not None:
-        attempt = record.attempt
     return Outgoing(
         body=letter.body,
         group_id=letter.chat,
