@@ -101,7 +101,7 @@ def dead_letter(dlq_url: str, message: InboundMessage, letter: DeadLetter) -> di
     ours = {
         JOB_ID_ATTRIBUTE: letter.job_id,
         DEAD_LETTER_REASON_ATTRIBUTE: letter.reason,
-        DEAD_LETTER_ERROR_ATTRIBUTE: _sendable(letter.error)[:MAX_ERROR_CHARACTERS] or "-",
+        DEAD_LETTER_ERROR_ATTRIBUTE: sendable(letter.error)[:MAX_ERROR_CHARACTERS] or "-",
         DEAD_LETTER_ATTEMPT_ATTRIBUTE: str(letter.attempt),
         DEAD_LETTER_ORIGIN_ATTRIBUTE: json.dumps({"group": message.group_id}),
         ORIGINAL_MESSAGE_ID_ATTRIBUTE: message.attributes.get(
@@ -142,6 +142,6 @@ def message_of(raw: Mapping[str, Any]) -> InboundMessage:
     )
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """Only characters that SQS accepts (XML 1.0)."""
     return "".join(c if c in "\t\n\r" or c >= " " else "?" for c in text)

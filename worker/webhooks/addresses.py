@@ -123,4 +123,4 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _invalid(problem: str) -> InvalidSubscriptionError:
-    return InvalidSubscriptionError([f"url: {problem}"])
+    return InvalidSubscriptionError(f"url: {problem}")

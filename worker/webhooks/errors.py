@@ -1,7 +1,5 @@
 """What can be wrong with a subscription, a message or a delivery."""
 
-from collections.abc import Sequence
-
 from worker.domain.errors import WorkerError
 
 
@@ -12,8 +10,8 @@ class InvalidSubscriptionError(WorkerError):
         problems: one text each: what is wrong, with which value, what to do.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
         super().__init__("; ".join(problems))
 
 

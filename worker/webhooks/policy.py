@@ -4,7 +4,7 @@ Source of the rules: Standard Webhooks 1.0, "Deliverability and reliability" and
 and failure" (github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -28,7 +28,7 @@ DELAYS: Final = (
 """Seconds before each attempt, counted from the one before: the specification's schedule."""
 
 JITTER: Final = 0.1
-"""A delay is longer by up to this part of itself, so that what failed together comes back apart."""
+"""A delay varies within this part of itself, so that what failed together comes back apart."""
 
 MAX_RETRY_AFTER_SECONDS: Final = DAY
 
@@ -58,7 +58,7 @@ class Answer:
 
     `status` is None when there was no answer; then `error` is a code ("timeout", "unreachable",
     "dns", "tls", "protocol", "address_not_allowed"). `problem` is for people, `retry_after` the
-    header, `snippet` the bounded and redacted beginning of the answer's body.
+    header, `beginning` the first bytes of the answer's body.
     """
 
     status: int | None
@@ -66,7 +66,7 @@ class Answer:
     error: str | None = None
     problem: str | None = None
     retry_after: str | None = None
-    snippet: str = ""
+    beginning: bytes = field(default=b"", repr=False)
 
     @property
     def is_success(self) -> bool:
@@ -110,7 +110,7 @@ def judge(answer: Answer, tries: int, limit: int, now: float, jitter: float) -> 
     if tries >= limit:
         return Exhausted()
     asked = retry_after_seconds(answer.retry_after, now)
-    delay = DELAYS[min(tries, len(DELAYS) - 1)] * (1 + JITTER * jitter)
+    delay = DELAYS[min(tries, len(DELAYS) - 1)] * (1 + JITTER * (jitter - 0.5))
     hold = 0.0
     if answer.status in THROTTLING:
         hold = THROTTLE_SECONDS if asked is None else asked

@@ -10,7 +10,7 @@ SNIPPET_CHARACTERS = 300
 _SECRETS = re.compile(
     r"whsec_[A-Za-z0-9+/=_-]+|v1a?,[A-Za-z0-9+/=]{16,}|(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"
     r"|(?i:[\w-]*(?:token|secret|password|api[_-]?key|authorization)[\w-]*)"
-    r"[\"']?\s*[:=]\s*[\"']?[^\s\"',;&]{4,}"
+    r"[\"']?\s*[:=]\s*[\"']?(?:(?i:bearer|basic)\s+)?[^\s\"',;&]{4,}"
 )
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
