@@ -118,14 +118,14 @@ class JobBook:
 
     def __init__(self, aws: Aws, job_table: str) -> None:
         self._aws = aws
-        self._table = job_table
+        self.table = job_table
 
     async def get(self, job_id: str) -> JobDetails | None:
         """The job, with its event."""
         answer = await self._aws.call(
             "dynamodb",
             "get_item",
-            TableName=self._table,
+            TableName=self.table,
             Key={"job_id": {"S": job_id}},
             ConsistentRead=True,
         )
@@ -191,7 +191,7 @@ class JobBook:
         for start in range(0, len(job_ids), PAGE):
             keys = [{"job_id": {"S": job_id}} for job_id in job_ids[start : start + PAGE]]
             request: Any = {
-                self._table: {
+                self.table: {
                     "Keys": keys,
                     "ConsistentRead": True,
                     "ProjectionExpression": ", ".join(f"#{name}" for name in _LISTED),
@@ -200,7 +200,7 @@ class JobBook:
             }
             while request:
                 answer = await self._aws.call("dynamodb", "batch_get_item", RequestItems=request)
-                for item in answer["Responses"].get(self._table, []):
+                for item in answer["Responses"].get(self.table, []):
                     job = details_of(item)
                     found[job.job_id] = job
                 request = answer.get("UnprocessedKeys")
@@ -255,7 +255,7 @@ class JobBook:
             answer = await self._aws.call(
                 "dynamodb",
                 "query",
-                TableName=self._table,
+                TableName=self.table,
                 IndexName=index,
                 KeyConditionExpression=f"{hash_name} = :partition "
                 f"AND {sort} BETWEEN :since AND :until",

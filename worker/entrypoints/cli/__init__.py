@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.entrypoints.cli import host, jobs, messages, stack
+from worker.entrypoints.cli import host, jobs, messages, sessions, stack
 
 app = typer.Typer(
     name="agent-worker",
@@ -24,6 +24,7 @@ app = typer.Typer(
 for command in (host.run, messages.send, messages.tail, stack.up, stack.down):
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(sessions.app, name="sessions")
 
 
 def main() -> None:

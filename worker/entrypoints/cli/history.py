@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.domain.timeline import JobDetails, timeline
-from worker.entrypoints.cli.words import dollars, instant, iso, span, state_text
+from worker.entrypoints.cli.words import counted, dollars, instant, iso, span, state_text
 
 
 def facts(job: JobDetails, event_id: str | None = None) -> Table:
@@ -20,7 +20,7 @@ def facts(job: JobDetails, event_id: str | None = None) -> Table:
     table.add_row("chat", job.chat or "(the message could not be read)")
     table.add_row("state", _state(job))
     table.add_row("attempts", _attempts(job))
-    table.add_row("cost", f"{dollars(job.cost_usd)} in {_counted(job.num_turns, 'model call')}")
+    table.add_row("cost", f"{dollars(job.cost_usd)} in {counted(job.num_turns, 'model call')}")
     if job.session_id:
         table.add_row("session", job.session_id)
     if event_id:
@@ -100,8 +100,4 @@ def _attempts(job: JobDetails) -> str:
     text = str(record.attempt)
     if record.first_attempt > 1:
         text += f", {record.attempts_used} of them counted"
-    return f"{text}, {_counted(record.slices, 'slice')}" if record.slices else text
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{text}, {counted(record.slices, 'slice')}" if record.slices else text

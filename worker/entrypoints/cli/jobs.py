@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from worker.entrypoints.cli.chats import key_of
 from worker.entrypoints.cli.connection import connected
 from worker.entrypoints.cli.output import Json, console, fail
 from worker.entrypoints.cli.words import (
@@ -143,17 +144,6 @@ def result(job_id: JobId, as_json: Json = False) -> None:
     show_result(event, as_json=as_json, whole=None if as_json else _whole(event))
     if event.data.is_error:
         raise typer.Exit(3)
-
-
-def key_of(chat: str, thread: str | None, tenant: str | None) -> str:
-    """The key of a chat, given by its id or as the key itself."""
-    from contracts import session_key  # noqa: PLC0415
-    from contracts.addressing import DEFAULT_TENANT  # noqa: PLC0415
-
-    # A chat's id is quoted in a key, so a "/" is only where the tenant ends.
-    if "/" in chat and thread is None and tenant is None:
-        return chat
-    return session_key(chat, thread, tenant or DEFAULT_TENANT)
 
 
 def _job(job_id: str) -> "JobDetails":

@@ -17,7 +17,9 @@ _ADDED_BLOCK = re.compile(
     re.DOTALL,
 )
 _ADDED_NOTE = re.compile(r"\[Request interrupted by user[^\]]*\]")
-_WORKING_DIRECTORY = re.compile(r"working directory: (/.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+_WORKING_DIRECTORY = re.compile(
+    r"working directory: (/.*?)(?: \(was .*\))?\s*$", re.MULTILINE | re.IGNORECASE
+)
 _CONTINUATION = re.compile(
     r"continue[.!]?|continue (?:from )?where you left off\b.*", re.DOTALL | re.IGNORECASE
 )
