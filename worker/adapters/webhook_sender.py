@@ -7,6 +7,7 @@ used twice, and of the answer no more is read than its beginning.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -25,7 +26,8 @@ LINGER_SECONDS = 1.0
 """How long the body of a good answer is waited for: it changes nothing."""
 
 MAX_ADDRESSES = 4
-CONNECT_SECONDS = 10.0
+CONNECT_SHARE = 0.25
+"""Of the attempt's time, for the connection to one address, and again for its TLS."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -123,7 +125,9 @@ class HttpSender:
                 content=content,
                 extensions={
                     "sni_hostname": target.host,
-                    "timeout": httpx.Timeout(self._timeout, connect=CONNECT_SECONDS).as_dict(),
+                    "timeout": httpx.Timeout(
+                        self._timeout, connect=self._timeout * CONNECT_SHARE
+                    ).as_dict(),
                 },
             )
             try:
@@ -179,10 +183,11 @@ class HttpSender:
 async def _first_bytes(response: httpx.Response) -> bytes:
     kept = b""
     try:
-        async for piece in response.aiter_raw():
-            kept += piece
-            if len(kept) >= MAX_ANSWER_BYTES:
-                break
+        async with contextlib.aclosing(response.aiter_raw()) as pieces:
+            async for piece in pieces:
+                kept += piece
+                if len(kept) >= MAX_ANSWER_BYTES:
+                    break
     except httpx.TimeoutException:
         raise TimeoutError from None
     return kept[:MAX_ANSWER_BYTES]
@@ -202,7 +207,7 @@ def _host_header(target: Target) -> str:
 def _connect_failure(exc: Exception, target: Target, address: Address) -> NotSentError:
     where = f"{target.host} ({address} port {target.port})"
     if isinstance(exc, httpx.ConnectTimeout):
-        return NotSentError("unreachable", f"{where} does not take the connection")
+        return NotSentError("unreachable", f"{where} does not take the connection in time")
     cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
