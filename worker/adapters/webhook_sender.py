@@ -7,7 +7,6 @@ used twice, and of the answer no more is read than its beginning.
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 import ssl
@@ -183,11 +182,10 @@ class HttpSender:
 async def _first_bytes(response: httpx.Response) -> bytes:
     kept = b""
     try:
-        async with contextlib.aclosing(response.aiter_raw()) as pieces:
-            async for piece in pieces:
-                kept += piece
-                if len(kept) >= MAX_ANSWER_BYTES:
-                    break
+        async for piece in response.aiter_raw():
+            kept += piece
+            if len(kept) >= MAX_ANSWER_BYTES:
+                break
     except httpx.TimeoutException:
         raise TimeoutError from None
     return kept[:MAX_ANSWER_BYTES]
