@@ -163,6 +163,13 @@ class JobBook:
                 if job.outcome is None:
                     yield job
 
+    async def count_unpublished(self, now: float) -> int:
+        """Outcomes that are committed and not handed over yet."""
+        total = 0
+        async for _ in self._unfinished("unpublished", now + DAY):
+            total += 1
+        return total
+
     async def ended(self, since: float, until: float) -> AsyncIterator[Hit]:
         """Rows of the index of ended jobs, the latest end first: a year back at most."""
         day, since = until, max(since, until - MAX_DAYS * DAY)

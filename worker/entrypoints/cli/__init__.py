@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.entrypoints.cli import host, jobs, messages, sessions, stack
+from worker.entrypoints.cli import host, jobs, messages, sessions, stack, status
 
 app = typer.Typer(
     name="agent-worker",
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 `run` and `send` are configured by the environment alone: see docs/configuration.md.""",
 )
-for command in (host.run, messages.send, messages.tail, stack.up, stack.down):
+for command in (host.run, messages.send, messages.tail, stack.up, stack.down, status.status):
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(sessions.app, name="sessions")
