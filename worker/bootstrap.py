@@ -62,6 +62,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         settings.project_path,
         clock,
         Limits(settings.max_workspace_files, settings.max_workspace_mb * 1024 * 1024),
+        settings.warmth(),
     )
     ports = Ports(
         policy=policy,

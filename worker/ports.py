@@ -2,17 +2,15 @@
 an in-memory twin, and one conformance suite runs over both.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from contracts.control import CancelRequest
 from worker.domain.claim import Claim, ClaimResult
 from worker.domain.disposition import DeadLetter
-from worker.domain.job import Job, JobRecord, JobState, Spent
+from worker.domain.job import Job, JobRecord, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, TurnSpec
 from worker.domain.session import Segment, SessionPlan
@@ -55,9 +53,7 @@ class Ledger(Protocol):
     """
 
     async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
-        """Read the job, its control record and the chat, decide (`decide_claim`), and write the
-        claim if it is ours. A job that runs anew forgets that it was to be cancelled before.
-        """
+        """Read the job and the chat, decide (`decide_claim`), and write the claim if it is ours."""
         ...
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
@@ -67,7 +63,7 @@ class Ledger(Protocol):
     async def commit(
         self, claim: Claim, commit: "Commit", now: float, session_ttl_seconds: float
     ) -> JobRecord:
-        """The one commit point: session head and job → answered (or cancelled), as one."""
+        """The one commit point: session head and job → answered, in one transaction."""
         ...
 
     async def release(self, claim: Claim, pause: "Pause", now: float) -> None:
@@ -78,14 +74,6 @@ class Ledger(Protocol):
         self, claim: Claim, event: str, code: str, message: str, now: float
     ) -> JobRecord:
         """End the lease and the job: → failed, in one transaction. The session is unchanged."""
-        ...
-
-    async def cancel(self, claim: Claim, event: str, message: str, now: float) -> JobRecord:
-        """The same, → cancelled: nothing of the job is committed but that it was cancelled."""
-        ...
-
-    async def cancel_request(self, job_id: str, now: float) -> CancelRequest | None:
-        """What the job's control record asks for, as of about a second ago."""
         ...
 
     async def reject(self, record: JobRecord) -> JobRecord:
@@ -128,9 +116,6 @@ class Commit:
     event: str = field(repr=False)
     cost_usd: float
     num_turns: int
-    state: JobState = JobState.ANSWERED
-    """Or CANCELLED, of a turn that was interrupted; then `error_message` says so."""
-    error_message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +126,25 @@ class Sealed:
     files: tuple[Segment, ...]
 
 
+class Resident(Protocol):
+    """The agent's process of one chat, left running for its next turn."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+        ...
+
+    async def end(self) -> None:
+        """Nothing of it runs any more when this returns."""
+        ...
+
+
 class Checkout(Protocol):
     """One chat's state on this machine, for one turn: its own directory, nobody else's.
 
     `cut_off` says that it holds what an earlier attempt of the job has done, to be continued.
+    It is kept for the chat's next turn, with its resident, when the turn was committed and left
+    one; a checkout that nobody trusts any more ends the resident and removes the directory.
     """
 
     plan: SessionPlan
@@ -169,14 +169,31 @@ class Checkout(Protocol):
         """
         ...
 
+    def found(self) -> Resident | None:
+        """What the chat's last turn has left here, once; the caller's from now on."""
+        ...
+
+    def leave(self, resident: Resident) -> None:
+        """For the chat's next turn, if it comes soon and here, and nothing happens in between."""
+        ...
+
+    def committed(self, commit: Commit) -> None:
+        """What was sealed is the chat's state now."""
+        ...
+
 
 class Checkouts(Protocol):
     """Restores chats onto this machine."""
 
     def open(self, claim: Claim) -> AbstractAsyncContextManager[Checkout]:
-        """Restore the claim's session into a directory that is removed at the end.
+        """The claim's session in a directory of its own: as the chat's last turn has left it here,
+        if that is certainly its committed state (`still_current`), otherwise restored.
         Raises StateDamagedError (on entering) when a committed file is missing or corrupt.
         """
+        ...
+
+    async def close(self) -> None:
+        """Keep nothing any more."""
         ...
 
 
@@ -193,8 +210,6 @@ class Turn:
     """Whether the checkout holds a transcript of this session."""
     seconds: float
     """Time that the turn may take before it is interrupted."""
-    cancelled: asyncio.Event
-    """Set when the turn is to be interrupted because its job is cancelled."""
     fence: Callable[[], Awaitable[None]]
     """To be awaited before anything that cannot be undone: raises LeaseLostError when another
     worker may have taken the chat over, UnavailableError when that cannot be known."""

@@ -16,6 +16,7 @@ from worker.domain.errors import SettingsError
 from worker.domain.policy import AttachmentRules, Policy
 from worker.domain.tenancy import TenantPolicy, policy_of, widenings
 from worker.domain.usage import UsageLimits
+from worker.domain.warm import Warmth
 
 _LIST = re.compile(r"[,\s]+")
 
@@ -160,6 +161,15 @@ class Settings(Resources):
     secrets_max_age_seconds: int = Field(
         300, ge=1, description="how old a value given by reference may be"
     )
+    warm_chats: int = Field(
+        Warmth().chats, ge=0, le=1000, description="chats whose agent process is kept after a turn"
+    )
+    warm_memory_mb: int = Field(
+        Warmth().memory // 1024**2, ge=0, description="what these may take together, in MiB"
+    )
+    warm_idle_seconds: float = Field(
+        Warmth().idle_seconds, gt=0, description="how long such a chat is kept without a message"
+    )
     lease_seconds: float = Field(Policy().lease_seconds, ge=3, le=43_200)
     session_ttl_days: float = Field(30, gt=0, le=60)
     job_ttl_days: float = Field(30, gt=0)
@@ -169,6 +179,9 @@ class Settings(Resources):
     )
     poll_seconds: int = Field(10, ge=0, le=20, description="SQS long poll; bounds the drain too")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    def warmth(self) -> Warmth:
+        return Warmth(self.warm_chats, self.warm_memory_mb * 1024**2, self.warm_idle_seconds)
 
     def policy(self) -> Policy:
         return Policy(

@@ -6,120 +6,13 @@ import uuid
 
 import pytest
 
-from contracts import JobRequest, session_key
-from worker.adapters.aws import Aws
+from tests.conformance.stores import PROJECT, a_claim, new_plan
 from worker.adapters.checkout import MAX_SEGMENTS, REFRESH_SECONDS, S3Checkouts
 from worker.adapters.filetree import Limits
-from worker.adapters.memory import TOOL_LINE, ManualClock, MemoryCheckouts
+from worker.adapters.memory import TOOL_LINE
 from worker.adapters.objects import ObjectStore
-from worker.domain.claim import Claim
 from worker.domain.errors import StateDamagedError, UnavailableError, WorkspaceLimitError
-from worker.domain.job import Job
-from worker.domain.policy import Policy, narrow
-from worker.domain.session import SessionHead, SessionPlan
-
-PROJECT = "-tmp-workspace"
-
-
-class MemoryStore:
-    def __init__(self):
-        self.clock = ManualClock()
-        self.checkouts = MemoryCheckouts(self.clock)
-
-    async def call_tool(self, checkout, name):
-        checkout.transcript.append(f"{TOOL_LINE}{name}")
-
-    def write(self, checkout, name, text):
-        checkout.workspace[name] = text
-
-    def delete(self, checkout, name):
-        del checkout.workspace[name]
-
-    def files(self, checkout):
-        return dict(checkout.workspace)
-
-    async def append(self, checkout, lines):
-        checkout.transcript.extend(lines)
-
-    async def read(self, checkout):
-        return list(checkout.transcript)
-
-    async def remove(self, segment):
-        del self.checkouts.segments[segment.key]
-
-    async def tamper(self, segment):
-        self.checkouts.segments[segment.key][0] += "!"
-
-
-class S3Store:
-    """The real store; its transcript is read back from the files that the CLI would read."""
-
-    def __init__(self, aws, bucket, work_dir):
-        self.clock = ManualClock()
-        self.aws, self.bucket = aws, bucket
-        self.checkouts = S3Checkouts(ObjectStore(aws, bucket), work_dir, PROJECT, self.clock)
-
-    def _key(self, checkout):
-        return {"project_key": PROJECT, "session_id": checkout.plan.session_id}
-
-    async def append(self, checkout, lines):
-        entries = [{"type": "user", "uuid": uuid.uuid4().hex, "text": line} for line in lines]
-        await checkout.transcript.append(self._key(checkout), entries)
-
-    async def call_tool(self, checkout, name):
-        call = {"type": "tool_use", "id": name, "name": "Bash", "input": {}}
-        entry = {
-            "type": "assistant",
-            "uuid": uuid.uuid4().hex,
-            "text": f"{TOOL_LINE}{name}",
-            "message": {"role": "assistant", "content": [call]},
-        }
-        await checkout.transcript.append(self._key(checkout), [entry])
-
-    def write(self, checkout, name, text):
-        path = checkout.directory / "workspace" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def delete(self, checkout, name):
-        (checkout.directory / "workspace" / name).unlink()
-
-    def files(self, checkout):
-        root = checkout.directory / "workspace"
-        return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
-
-    async def read(self, checkout):
-        loaded = await checkout.transcript.load(self._key(checkout)) or []
-        return [entry["text"] for entry in loaded]
-
-    async def remove(self, segment):
-        await self.aws.call("s3", "delete_object", Bucket=self.bucket, Key=segment.key)
-
-    async def tamper(self, segment):
-        await self.aws.call(
-            "s3", "put_object", Bucket=self.bucket, Key=segment.key, Body=b"garbage"
-        )
-
-
-@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.integration)])
-def store(request, tmp_path):
-    if request.param == "memory":
-        return MemoryStore()
-    resources = request.getfixturevalue("resources")
-    aws = Aws(threads=16)
-    request.addfinalizer(aws.close)
-    return S3Store(aws, resources["SESSION_BUCKET"], tmp_path / "work")
-
-
-def a_claim(plan, generation, chat="1", job_id=None, attempt=1):
-    request = JobRequest(user_message="hi", chat_id=chat)
-    key = session_key(request.chat_id, None, "default")
-    job = Job(job_id or f"j-{generation}", key, request, narrow(Policy(), request))
-    return Claim(job, "a", attempt, 1, generation, False, SessionHead(key), plan, 0.0)
-
-
-def new_plan():
-    return SessionPlan(str(uuid.uuid4()), "new")
+from worker.domain.session import SessionPlan
 
 
 async def turn(store, plan, generation, lines):
@@ -274,13 +167,6 @@ async def test_another_job_of_the_chat_does_not_see_the_log(store):
     other = a_claim(plan, 8, plan.session_id, f"j-{uuid.uuid4()}", attempt=2)
     async with store.checkouts.open(other) as checkout:
         assert not checkout.cut_off
-
-
-@pytest.fixture
-def s3_store(request, tmp_path, resources):
-    aws = Aws(threads=16)
-    request.addfinalizer(aws.close)
-    return S3Store(aws, resources["SESSION_BUCKET"], tmp_path / "work")
 
 
 @pytest.mark.integration

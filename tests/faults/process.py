@@ -63,6 +63,7 @@ class Process:
         self.name = name
         self.dead = self.ended = False
         self.busy = set()  # tasks that handle a message
+        self.residents = set()  # CLIs that run
         self.calling = None  # a tool call between its record and its effect
         self.denied = None  # one that did not run, which is not yet on record
         self._model = model
@@ -87,7 +88,7 @@ class Process:
         worker = SimpleNamespace(
             ports=self.ports,
             inbox=_Queue(self),
-            checkouts=SimpleNamespace(clear=lambda: None),
+            checkouts=SimpleNamespace(clear=lambda: None, close=self.ports.checkouts.close),
             settings=SimpleNamespace(poll_seconds=poll_seconds, drain_seconds=0),
         )
         self.host = Host(worker, slots) if seconds is None else LambdaService(worker, seconds)
@@ -107,6 +108,8 @@ class Process:
             self.system.news.set()
         if not self.dead and not self.host._stopping.is_set():
             self.system.violated("G5", f"{self.name} stopped by itself")
+        if not self.dead and self.residents:
+            self.system.violated("G6", f"{self.name} left {len(self.residents)} CLIs running")
 
     async def call(self, step, action):
         """One call to the outside, with what goes wrong with it."""
@@ -205,6 +208,7 @@ class LambdaService:
                 failed = await _batch([message], self._worker, self._seconds)
                 if message.message_id not in failed:
                     await inbox.delete(message)
+        await self._worker.checkouts.close()  # the sandbox's end
 
 
 class _Port:
@@ -231,7 +235,7 @@ class _Ledger(_Port):
 
     def __getattr__(self, method):
         call = super().__getattr__(method)
-        if method not in {"extend", "commit", "release", "fail", "cancel"}:
+        if method not in {"extend", "commit", "release", "fail"}:
             return call
         system, inner = self._process.system, getattr(self._inner, method)
 
@@ -280,6 +284,10 @@ class _Queue(_Port):
 class _Checkouts:
     def __init__(self, process):
         self._process = process
+        self._inner = process.system.checkouts.of_another_process()
+
+    async def close(self):
+        await self._inner.close()
 
     @contextlib.asynccontextmanager
     async def open(self, claim):
@@ -287,7 +295,7 @@ class _Checkouts:
         async with contextlib.AsyncExitStack() as stack:
             checkout = await process.call(
                 "checkouts.open",
-                lambda: stack.enter_async_context(process.system.checkouts.open(claim)),
+                lambda: stack.enter_async_context(self._inner.open(claim)),
             )
             yield _Checkout(process, checkout, "checkout")
             await process.call("checkouts.close", stack.aclose)

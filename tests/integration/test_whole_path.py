@@ -294,17 +294,19 @@ async def test_a_large_answer_travels_as_a_pointer(bot):
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])
-async def test_a_damaged_session_starts_anew_and_the_result_says_so(bot, damage):
-    s3 = boto3.client("s3")
-    first = await bot.ask("my name is Ada", thread_id=damage)
+async def test_a_damaged_session_starts_anew_and_the_result_says_so(own, damage):
+    s3, bot = boto3.client("s3"), Bot(own)
+    async with running(own):
+        first = await bot.ask("my name is Ada", thread_id=damage)
     listed = s3.list_objects_v2(Bucket=bot.environ["SESSION_BUCKET"], Prefix="sessions/")
     [key] = [o["Key"] for o in listed["Contents"] if first.session_id in o["Key"]]
     if damage == "missing":
         s3.delete_object(Bucket=bot.environ["SESSION_BUCKET"], Key=key)
     else:
         s3.put_object(Bucket=bot.environ["SESSION_BUCKET"], Key=key, Body=b"\x00garbage")
-    second = await bot.ask("what is my name", thread_id=damage)
-    third = await bot.ask("what did I say first", thread_id=damage)
+    async with running(own):
+        second = await bot.ask("what is my name", thread_id=damage)
+        third = await bot.ask("what did I say first", thread_id=damage)
     assert second.session_status == "reset"
     assert damage in second.session_note
     assert first.session_id in second.session_note

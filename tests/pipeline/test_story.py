@@ -43,6 +43,45 @@ async def test_the_second_turn_remembers_the_first():
     assert world.events[0]["data"]["session_id"] == world.events[1]["data"]["session_id"]
 
 
+class Resident:
+    memory = 1
+
+    async def end(self):
+        self.ended = True
+
+
+async def stays(turn, checkout):
+    """An agent whose process is kept, and which answers how many turns it has had."""
+    resident = checkout.found() or Resident()
+    resident.turns = getattr(resident, "turns", 0) + 1
+    checkout.leave(resident)
+    return replace(await echo(turn, checkout), num_turns=resident.turns)
+
+
+async def test_a_chat_s_process_is_used_again_and_what_others_did_is_remembered():
+    world = World(stays)
+    elsewhere = world.with_ports(checkouts=world.checkouts.of_another_process(), owner="worker-b")
+    for text, ports in [("a", None), ("b", None), ("c", elsewhere), ("d", None), ("e", None)]:
+        world.send(text)
+        await world.step(ports)
+    assert world.responses[-1] == "a | b | c | d | e"
+    assert [event["data"]["num_turns"] for event in world.events] == [1, 2, 1, 1, 2]
+
+
+async def test_a_turn_that_its_process_s_limit_cut_short_is_continued():
+    async def limited(turn, checkout):
+        checkout.transcript.append(f"{TOOL_LINE}x")
+        first = len(world.agent.turns) == 1
+        return AgentResult(turn.session_id, "success", first, cost_usd=0.25, cut_short=first)
+
+    world = World(limited)
+    world.send("hello")
+    assert await world.step() == Retry(0, "sliced")
+    assert await world.step() == Ack()
+    assert world.agent.turns[1].prompt == CONTINUE_PROMPT
+    assert world.events[-1]["data"]["cost_usd"] == 0.5
+
+
 async def test_chats_and_threads_have_memories_of_their_own():
     world = World()
     world.send("a", chat="1")

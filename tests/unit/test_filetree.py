@@ -34,7 +34,7 @@ def test_only_what_changed_since_the_mark_is_in_the_archive(folder):
     tree = FileTree({"workspace": folder / "from"})
     (folder / "from" / "kept.bin").write_bytes(os.urandom(100_000))
     (folder / "from" / "gone").write_text("x")
-    first = tree.everything()
+    first = tree.changes({})[0]
     tree.mark()
     (folder / "from" / "gone").unlink()
     (folder / "from" / "sub").mkdir()
@@ -82,7 +82,7 @@ def test_links_devices_and_special_modes_are_left_behind(folder):
     (source / "link").symlink_to("/etc/passwd")
     (source / "loop").symlink_to(source)
     os.mkfifo(source / "pipe")
-    archive = FileTree({"workspace": source}).everything()
+    archive = FileTree({"workspace": source}).changes({})[0]
     assert copied(folder, archive) == {"real": b"x"}
     assert (folder / "to" / "real").stat().st_mode & 0o7777 == 0o700
 
@@ -91,14 +91,14 @@ def test_a_sparse_file_counts_as_large_as_it_says(folder):
     with (folder / "from" / "sparse").open("wb") as out:
         out.truncate(10**12)
     with pytest.raises(TooManyFilesError, match="bytes"):
-        FileTree({"workspace": folder / "from"}).everything()
+        FileTree({"workspace": folder / "from"}).changes({})[0]
 
 
 def test_too_many_files_are_refused_before_they_are_read(folder):
     for n in range(11):
         (folder / "from" / str(n)).touch()
     with pytest.raises(TooManyFilesError, match="10 files"):
-        FileTree({"workspace": folder / "from"}, Limits(files=10)).everything()
+        FileTree({"workspace": folder / "from"}, Limits(files=10)).changes({})[0]
 
 
 def packed(*members):
@@ -181,6 +181,6 @@ def test_any_names_and_contents_come_back(tmp_path_factory, files):
         except UnicodeEncodeError:
             continue
         kept[name] = content
-    archive = FileTree({"workspace": folder / "from"}).everything()
+    archive = FileTree({"workspace": folder / "from"}).changes({})[0]
     assert bool(archive) == bool(kept)
     assert (copied(folder, archive) if archive else {}) == kept

@@ -65,6 +65,7 @@ def test_the_agent_s_environment_is_made_and_not_inherited(tmp_path):
         "AGENT_LAUNCHER_KEEP",
         "AGENT_LAUNCHER_CLI",
         "AGENT_LAUNCHER_WORKER",
+        "AGENT_LAUNCHER_PIDFILE",
     }
 
 
@@ -75,6 +76,7 @@ def test_an_agent_whose_worker_has_died_before_it_began_is_not_started(tmp_path)
 
     def status(worker):
         names = {"AGENT_LAUNCHER_CLI": str(cli), "AGENT_LAUNCHER_KEEP": "PATH"}
+        names["AGENT_LAUNCHER_PIDFILE"] = str(tmp_path / "pid")
         environ = {**names, "PATH": os.defpath, "AGENT_LAUNCHER_WORKER": str(worker)}
         return subprocess.run([launcher], env=environ, check=False).returncode
 

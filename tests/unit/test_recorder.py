@@ -26,7 +26,8 @@ class Checkout:
 
 async def before(checkout, tool, fence=None):
     """What the hook answers to a call, and why it refused."""
-    recorder = CallRecorder(checkout, fence or checkout.fence)
+    recorder = CallRecorder()
+    recorder.begin(checkout, fence or checkout.fence)
     [matcher] = recorder.hooks()["PreToolUse"]
     call = {"tool_name": tool, "tool_use_id": "toolu_1", "tool_input": {}}
     return await matcher.hooks[0](call, "toolu_1", {"signal": None}), recorder.failure

@@ -1,10 +1,10 @@
-"""Sessions in the bucket, restored into a directory of their own for one turn.
+"""Sessions in the bucket, restored into a directory of their own.
 
-    <work_dir>/<chat>/          removed after the turn
+    <work_dir>/<chat>/          kept for the chat's next turn, or removed after this one
         workspace/              the agent's working directory
         home/  tmp/             its HOME and TMPDIR
         config/projects/<project>/<session>.jsonl      transcripts; large tool results beside them
-        segments/  log/         what was downloaded, as stored
+        segments/  log/         what is stored in the bucket, as stored
 
 The path of a chat is the same on every machine, because the model sees paths in its history.
 """
@@ -23,9 +23,10 @@ from typing import TypeVar
 
 from claude_agent_sdk import SessionKey
 
-from worker.adapters.filetree import FileTree, Limits, TooManyFilesError
+from worker.adapters.filetree import FileTree, Limits, Stamp, TooManyFilesError
 from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import MalformedSegmentError, encode, restore
+from worker.adapters.shelf import Shelf
 from worker.adapters.transcript import Transcript
 from worker.adapters.turnlog import Recorded, TurnLog, read_log
 from worker.domain.claim import Claim
@@ -36,7 +37,8 @@ from worker.domain.errors import (
     WorkspaceLimitError,
 )
 from worker.domain.session import Segment, SessionPlan, merge_from
-from worker.ports import Clock, Sealed
+from worker.domain.warm import CommittedState, Warmth, still_current
+from worker.ports import Clock, Commit, Resident, Sealed
 
 T = TypeVar("T")
 
@@ -48,6 +50,9 @@ MAX_SEGMENTS = 3
 REFRESH_SECONDS = 30 * 86400.0
 """A segment older than this is written anew with the next commit. The bucket's lifecycle counts
 from an object's creation, so it must be longer than this and the session's TTL together."""
+
+KEPT = "kept-"
+"""How the name of a file begins that marks a chat's directory as kept, and not in use."""
 
 QUIET_SECONDS = 5.0
 """How long a transcript entry waits at most before it is logged; a tool call waits for nothing."""
@@ -61,15 +66,23 @@ class S3Checkout:
     directory: Path
     transcript: Transcript
     cut_off: bool
+    _claim: Claim
     _tree: FileTree
     _log: TurnLog
     _store: ObjectStore
     _prefix: str
-    _generation: int
     _clock: Clock
+    _resident: Resident | None = None
+    _sealed_lines: int = 0
+    _stamps: dict[str, Stamp] | None = None
+    _state: CommittedState | None = None
 
     async def record(self) -> None:
         await self._log.flush()
+
+    async def taken_over(self) -> None:
+        """What earlier attempts record from now on does not count."""
+        await self._log.flush(taken_over=True)
 
     async def seal(self, *, with_files: bool = True) -> Sealed:
         lines, files = await asyncio.gather(
@@ -77,45 +90,143 @@ class S3Checkout:
         )
         return Sealed(lines, files)
 
+    def found(self) -> Resident | None:
+        resident, self._resident = self._resident, None
+        return resident
+
+    def leave(self, resident: Resident) -> None:
+        self._resident = resident
+
+    def committed(self, commit: Commit) -> None:
+        if self._stamps is None:
+            return  # the workspace is not what was committed
+        self._state = CommittedState(
+            self._claim.generation,
+            self._claim.head.version + 1,
+            commit.session_id,
+            commit.segments,
+            commit.files,
+        )
+
+    def kept(self) -> "Kept | None":
+        """What the chat's next turn may find."""
+        if self._state is None or self._resident is None or self._stamps is None:
+            return None
+        self.transcript.rebase(
+            [_local(self.directory, segment) for segment in self._state.segments],
+            self._sealed_lines,
+        )
+        self._tree.mark(self._stamps)
+        mark = self.directory / f"{KEPT}{os.urandom(4).hex()}"
+        mark.touch(mode=0o600)
+        return Kept(
+            self._state,
+            self._resident,
+            self.directory,
+            mark,
+            self.transcript,
+            self._tree,
+            self._store,
+        )
+
+    async def close(self) -> None:
+        await _removed(self._resident, self.directory, self._store)
+
     async def _seal_lines(self) -> tuple[Segment, ...]:
+        self._sealed_lines = self.transcript.length
         delta = await self._store.run(self.transcript.delta)
         if not delta:
             return self.plan.segments
         first = self._merged_from(self.plan.segments, len(delta))
-        merged = b"".join([*self._downloaded("lines", self.plan.segments, first), delta])
+        merged = b"".join([*await self._stored(self.plan.segments[first:]), delta])
         return await self._written("lines", self.plan.segments[:first], merged)
 
     async def _seal_files(self) -> tuple[Segment, ...]:
         committed = self.plan.files
         try:
-            delta, _ = await self._store.run(self._tree.changes)
+            delta, stamps = await self._store.run(self._tree.changes)
             if not delta:
+                self._stamps = stamps
                 return committed
             first = self._merged_from(committed, len(delta))
             if first == 0:  # all of it: what was overwritten in the meantime is left behind
-                merged = await self._store.run(self._tree.everything)
+                merged, stamps = await self._store.run(lambda: self._tree.changes({}))
             else:
-                merged = b"".join([*self._downloaded("files", committed, first), delta])
+                merged = b"".join([*await self._stored(committed[first:]), delta])
         except TooManyFilesError as exc:
             raise WorkspaceLimitError(str(exc)) from exc
+        self._stamps = stamps
         return await self._written("files", committed[:first], merged) if merged else ()
 
-    def _downloaded(self, kind: str, segments: Sequence[Segment], first: int) -> list[bytes]:
-        folder = self.directory / "segments"
-        return [(folder / f"{kind}-{n}").read_bytes() for n in range(first, len(segments))]
+    async def _stored(self, segments: Sequence[Segment]) -> list[bytes]:
+        paths = [_local(self.directory, segment) for segment in segments]
+        data: list[bytes] = await self._store.run(lambda: [path.read_bytes() for path in paths])
+        return data
 
     async def _written(
         self, kind: str, kept: tuple[Segment, ...], data: bytes
     ) -> tuple[Segment, ...]:
         # One claim commits once, so its generation is a name that nobody else uses.
-        key = f"{self._prefix}/{self.plan.session_id}/{self._generation:08d}.{kind}.zst"
-        return (*kept, await self._store.seal(key, data, self._clock.now()))
+        key = f"{self._prefix}/{self.plan.session_id}/{self._claim.generation:08d}.{kind}.zst"
+        segment = await self._store.seal(key, data, self._clock.now())
+        if self._resident is not None:  # the next turn may merge it
+            await self._store.run(lambda: _local(self.directory, segment).write_bytes(data))
+        return (*kept, segment)
 
     def _merged_from(self, segments: Sequence[Segment], delta: int) -> int:
         now = self._clock.now()
         if any(segment.written_at + REFRESH_SECONDS < now for segment in segments):
             return 0
         return merge_from([segment.size for segment in segments], delta, MAX_SEGMENTS)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A chat between two of its turns: its directory, and the process that has it open."""
+
+    state: CommittedState
+    resident: Resident
+    directory: Path
+    mark: Path
+    transcript: Transcript
+    tree: FileTree
+    _store: ObjectStore
+
+    @property
+    def memory(self) -> int:
+        return self.resident.memory
+
+    def reclaimed(self) -> bool:
+        """Whether the directory is this worker's again. Another one on this machine that restores
+        the chat takes it away, because the chat has only one path: whoever removes the mark has it.
+        """
+        try:
+            self.mark.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        if self.reclaimed():
+            await _removed(self.resident, self.directory, self._store)
+        else:
+            await self.resident.end()
+
+    def tidy(self) -> None:
+        """Remove the copies of segments that were merged since."""
+        needed = {_local(self.directory, s) for s in (*self.state.segments, *self.state.files)}
+        for path in (self.directory / "segments").iterdir():
+            if path not in needed:
+                path.unlink()
+
+
+async def _removed(resident: Resident | None, directory: Path, store: ObjectStore) -> None:
+    """Nothing of the chat runs any more, and nothing of it is left."""
+    try:
+        if resident is not None:
+            await resident.end()
+    finally:
+        await store.run(lambda: shutil.rmtree(directory, True))
 
 
 async def _same(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -132,37 +243,62 @@ class S3Checkouts:
         project: str,
         clock: Clock,
         limits: Limits | None = None,
+        warmth: Warmth | None = None,
     ) -> None:
         self._store = store
         self._work_dir = work_dir
         self._project = project
         self._clock = clock
         self._limits = limits
+        self._shelf: Shelf[Kept] = Shelf(warmth or Warmth(), clock)
 
     @contextlib.asynccontextmanager
     async def open(self, claim: Claim) -> AsyncIterator[S3Checkout]:
         chat = hashlib.sha256(claim.job.session_key.encode()).hexdigest()[:24]
-        directory = await self._local(lambda: self._fresh_directory(chat, claim.generation))
+        kept = await self._shelf.take(
+            chat, lambda kept: still_current(kept.state, claim) and kept.reclaimed()
+        )
+        checkout = await (self._resumed(claim, chat, kept) if kept else self._restored(claim, chat))
+        quiet = asyncio.create_task(self._record_when_quiet(checkout))
+        left = None
         try:
-            checkout = await self._restored(claim, chat, directory)
-            quiet = asyncio.create_task(self._record_when_quiet(checkout))
             try:
                 yield checkout
             finally:
                 quiet.cancel()
                 await asyncio.wait({quiet})
+            # A path of its own, which only a zombie makes necessary, is no place to stay.
+            left = checkout.kept() if checkout.directory.name == chat else None
         finally:
-            await asyncio.shield(self._store.run(lambda: shutil.rmtree(directory, True)))
+            if left is None:
+                await asyncio.shield(checkout.close())
+            else:
+                self._shelf.put(chat, left)
 
-    async def _restored(self, claim: Claim, chat: str, directory: Path) -> S3Checkout:
-        plan, tenant = claim.plan, claim.job.request.tenant_id
-        prompt = hashlib.sha256(claim.job.request.user_message.encode()).hexdigest()[:16]
-        log_prefix = f"turns/{tenant}/{chat}/{claim.job.job_id}/{prompt}"
-        lines = _targets(directory, "lines", plan.segments)
-        files = _targets(directory, "files", plan.files)
+    async def close(self) -> None:
+        await self._shelf.clear()
+
+    async def _resumed(self, claim: Claim, chat: str, kept: Kept) -> S3Checkout:
+        await self._store.run(kept.tidy)
+        checkout = self._checkout(claim, chat, kept.directory, kept.transcript, kept.tree)
+        checkout.leave(kept.resident)
+        return checkout
+
+    async def _restored(self, claim: Claim, chat: str) -> S3Checkout:
+        directory = await self._on_disk(lambda: self._fresh_directory(chat, claim.generation))
+        try:
+            return await self._restored_into(directory, claim, chat)
+        except BaseException:
+            await asyncio.shield(_removed(None, directory, self._store))
+            raise
+
+    async def _restored_into(self, directory: Path, claim: Claim, chat: str) -> S3Checkout:
+        plan = claim.plan
+        lines = [_local(directory, segment) for segment in plan.segments]
+        files = [_local(directory, segment) for segment in plan.files]
         recorded, _ = await asyncio.gather(
             # Only a job that has been tried before can have left anything.
-            read_log(self._store, log_prefix, directory / "log")
+            read_log(self._store, _log_prefix(claim, chat), directory / "log")
             if claim.attempt > 1
             else _nothing(),
             asyncio.gather(
@@ -173,22 +309,29 @@ class S3Checkouts:
         roots = {"workspace": directory / "workspace", "session": session}
         tree = FileTree(roots, self._limits, skip=_is_transcript)
         transcript = Transcript(lines, now_ms=int(self._clock.now() * 1000))
-        await self._local(
+        await self._on_disk(
             lambda: self._lay_out(plan, directory, lines, files, tree, transcript, recorded)
         )
-        log = TurnLog(self._store, log_prefix, claim.generation, transcript, tree)
+        checkout = self._checkout(claim, chat, directory, transcript, tree)
+        checkout.cut_off = bool(recorded.entries)
         if claim.attempt > 1:
-            await log.flush(taken_over=True)
+            await checkout.taken_over()
+        return checkout
+
+    def _checkout(
+        self, claim: Claim, chat: str, directory: Path, transcript: Transcript, tree: FileTree
+    ) -> S3Checkout:
+        prefix = _log_prefix(claim, chat)
         return S3Checkout(
-            plan=plan,
+            plan=claim.plan,
             directory=directory,
             transcript=transcript,
-            cut_off=bool(recorded.entries),
+            cut_off=False,
+            _claim=claim,
             _tree=tree,
-            _log=log,
+            _log=TurnLog(self._store, prefix, claim.generation, transcript, tree),
             _store=self._store,
-            _prefix=f"sessions/{tenant}/{chat}",
-            _generation=claim.generation,
+            _prefix=f"sessions/{claim.job.request.tenant_id}/{chat}",
             _clock=self._clock,
         )
 
@@ -239,7 +382,7 @@ class S3Checkouts:
             if path.is_dir() and _CHAT_DIRECTORY.match(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
-    async def _local(self, work: Callable[[], T]) -> T:
+    async def _on_disk(self, work: Callable[[], T]) -> T:
         """Work on the local disk, which may be full."""
         try:
             done: T = await self._store.run(work)
@@ -250,6 +393,7 @@ class S3Checkouts:
     def _fresh_directory(self, chat: str, generation: int) -> Path:
         """The chat's own path; a suffixed one while a zombie of this machine still has that."""
         self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _take_away(self._work_dir / chat)
         for name in (chat, f"{chat}-{generation}", f"{chat}-{generation}-{os.urandom(4).hex()}"):
             try:
                 (self._work_dir / name).mkdir(mode=0o700)
@@ -262,12 +406,29 @@ class S3Checkouts:
         raise AssertionError(msg)
 
 
+def _take_away(directory: Path) -> None:
+    """Of another worker on this machine, if it only keeps it."""
+    for mark in directory.glob(f"{KEPT}*"):
+        with contextlib.suppress(FileNotFoundError):
+            mark.unlink()
+            aside = directory.with_name(f"{directory.name}-{os.urandom(4).hex()}")
+            directory.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
 async def _nothing() -> Recorded:
     return Recorded()
 
 
-def _targets(directory: Path, kind: str, segments: Sequence[Segment]) -> list[Path]:
-    return [directory / "segments" / f"{kind}-{n}" for n in range(len(segments))]
+def _local(directory: Path, segment: Segment) -> Path:
+    """A segment's copy; the last part of its key is its own within a session."""
+    return directory / "segments" / segment.key.rpartition("/")[2]
+
+
+def _log_prefix(claim: Claim, chat: str) -> str:
+    request = claim.job.request
+    prompt = hashlib.sha256(request.user_message.encode()).hexdigest()[:16]
+    return f"turns/{request.tenant_id}/{chat}/{claim.job.job_id}/{prompt}"
 
 
 def _is_transcript(root: str, path: str) -> bool:

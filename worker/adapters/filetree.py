@@ -64,9 +64,9 @@ class FileTree:
         self._limits = limits or Limits()
         self._marked: dict[str, Stamp] = {}
 
-    def mark(self) -> None:
-        """What is there now is known."""
-        self._marked = self._stamps()
+    def mark(self, stamps: dict[str, Stamp] | None = None) -> None:
+        """What is there now is known; or what was there when `changes` took these stamps."""
+        self._marked = self._stamps() if stamps is None else stamps
 
     def changes(self, since: Mapping[str, Stamp] | None = None) -> tuple[bytes, dict[str, Stamp]]:
         """An archive of what differs from `since` (by default, from the mark), empty when nothing

@@ -25,7 +25,8 @@ class Transcript:
 
     Appending keeps the entries in memory as JSON lines; `delta` compresses them for the commit, so
     that nothing is stored that no turn has concluded. Retried appends are recognized by `uuid`, as
-    the SDK asks. One instance belongs to one turn; `now_ms` is the time that listings report.
+    the SDK asks. One instance belongs to one process of the CLI, over its turns; `now_ms` is the
+    time that listings report.
     """
 
     def __init__(self, committed: Sequence[Path] = (), now_ms: int = 0) -> None:
@@ -94,6 +95,15 @@ class Transcript:
     def length(self) -> int:
         """How many batches the turn has appended."""
         return len(self._appended)
+
+    def rebase(self, committed: Sequence[Path], appended: int) -> None:
+        """The first `appended` batches are in `committed` now; what came later is the next
+        turn's.
+        """
+        self._committed = tuple(committed)
+        del self._appended[:appended]
+        self._seen.clear()
+        self._calls.clear()
 
     def delta(self, since: int = 0) -> bytes:
         """The turn's own entries, from batch `since` on, as one compressed frame."""

@@ -14,10 +14,8 @@ from worker.bootstrap import Worker
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
-from worker.entrypoints.webhook_host import WebhookHost
 from worker.pipeline import process
 from worker.sweeper import sweep
-from worker.webhook_bootstrap import Webhooks
 
 POLL_FAILURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
@@ -45,6 +43,7 @@ class Host:
                 group.create_task(self._slot())
             group.create_task(self._drain())
             group.create_task(self._sweep())
+        await self._worker.checkouts.close()
         journal.note("stopped", owner=self._worker.ports.owner)
 
     async def _slot(self) -> None:
@@ -117,24 +116,11 @@ class Host:
             turn.cancel()
 
 
-async def serve(worker: Worker, concurrency: int, webhooks: Webhooks | None = None) -> None:
-    """Run a host, and deliver webhooks if they are given, until SIGTERM or SIGINT."""
+async def serve(worker: Worker, concurrency: int) -> None:
+    """Run a host until SIGTERM or SIGINT."""
     host = Host(worker, concurrency)
-    settings = worker.settings
-    beside = webhooks and WebhookHost(webhooks, settings.poll_seconds, settings.drain_seconds)
-
-    def stop() -> None:
-        host.stop()
-        if beside:
-            beside.stop()
-
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(host.run())
-        if beside:
-            group.create_task(beside.run())
-    if webhooks:
-        await webhooks.close()
+        loop.add_signal_handler(number, host.stop)
+    await host.run()
     worker.aws.close()

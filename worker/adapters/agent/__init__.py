@@ -1,4 +1,4 @@
-"""The agent: claude-agent-sdk and the real Claude Code CLI, one process per turn."""
+"""The agent: claude-agent-sdk and the real Claude Code CLI, a process per chat."""
 
 from worker.adapters.agent.credentials import ModelAccess
 from worker.adapters.agent.profile import Profile, load_profile

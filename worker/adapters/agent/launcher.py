@@ -51,6 +51,8 @@ def main() -> int:
             prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         os.setsid()
         os.execve(cli, [cli, *sys.argv[1:]], environment)  # noqa: S606 - the point of this script
+    with open(os.environ["AGENT_LAUNCHER_PIDFILE"], "w") as pidfile:  # noqa: PTH123 - as above
+        pidfile.write(str(os.getpid()))
     # The CLI's pipes are the CLI's alone: the worker must see their end when it ends.
     for descriptor in (0, 1):
         os.close(descriptor)

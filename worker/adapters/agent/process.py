@@ -10,6 +10,7 @@ from pathlib import Path
 import claude_agent_sdk
 
 LAUNCHER_NAME = "agent-launcher"
+PIDFILE = "launcher.pid"
 
 FIXED_ENVIRONMENT: Mapping[str, str] = {
     "DISABLE_AUTOUPDATER": "1",
@@ -76,4 +77,5 @@ def agent_environment(
         "AGENT_LAUNCHER_CLI": str(bundled_cli()),
         "AGENT_LAUNCHER_KEEP": ",".join(environment),
         "AGENT_LAUNCHER_WORKER": str(os.getpid()),
+        "AGENT_LAUNCHER_PIDFILE": str(directory / PIDFILE),
     }

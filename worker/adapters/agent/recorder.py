@@ -24,10 +24,18 @@ class CallRecorder:
     slept through its lease: the fence stands between the record and the call.
     """
 
-    def __init__(self, checkout: Checkout, fence: Callable[[], Awaitable[None]]) -> None:
-        self._checkout = checkout
-        self._fence = fence
+    def __init__(self) -> None:
+        self._checkout: Checkout | None = None
+        self._fence: Callable[[], Awaitable[None]] | None = None
         self.failure: str | None = None
+
+    def begin(self, checkout: Checkout, fence: Callable[[], Awaitable[None]]) -> None:
+        """From now on calls are this turn's."""
+        self._checkout, self._fence, self.failure = checkout, fence, None
+
+    def end(self) -> None:
+        """Between turns no call is anybody's, and none runs."""
+        self._checkout = self._fence = None
 
     def hooks(self) -> dict[HookEvent, list[HookMatcher]]:
         matcher = HookMatcher(
@@ -41,6 +49,9 @@ class CallRecorder:
         details: dict[str, Any] = dict(call)
         if details["tool_name"] in READ_ONLY_TOOLS:
             return {}
+        if self._checkout is None or self._fence is None:
+            self.failure = f"a call of {details['tool_name']} came outside of a turn"
+            return _NOT_RUN
         try:
             async with asyncio.timeout(RECORD_SECONDS):
                 await self._checkout.transcript.has_call(tool_use_id or details["tool_use_id"])

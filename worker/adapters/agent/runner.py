@@ -1,24 +1,20 @@
-"""One turn: connect, ask, listen until the result, disconnect."""
+"""One turn, on a CLI of its own or on the one that the chat's last turn has left."""
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, CLINotFoundError
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKError, CLINotFoundError
 
-from worker.adapters.agent.conversation import Conversation
 from worker.adapters.agent.credentials import ModelEnvironment
+from worker.adapters.agent.live import LiveAgent, Senses, explained
 from worker.adapters.agent.process import agent_environment
 from worker.adapters.agent.profile import Profile
-from worker.adapters.agent.recorder import CallRecorder
 from worker.domain.turn import AgentFailure, AgentOutcome
 from worker.ports import Checkout, Turn
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A line of the CLI's output: its default of 1 MB ends the turn on a large tool result."""
-
-STDERR_TAIL = 20
 
 
 class ClaudeAgent:
@@ -44,7 +40,25 @@ class ClaudeAgent:
         self._environ = environ
 
     async def run(self, turn: Turn, checkout: Checkout) -> AgentOutcome:
-        stderr: list[str] = []
+        senses = Senses()
+        try:
+            live = await self._live(turn, checkout, senses)
+        except CLINotFoundError as exc:
+            return AgentFailure("start", str(exc))
+        except ClaudeSDKError as exc:
+            return AgentFailure("died", explained(exc, senses.stderr))
+        try:
+            return await live.run(turn, checkout, self._silence)
+        except ClaudeSDKError as exc:
+            return AgentFailure("died", live.explained(exc))
+        finally:
+            if live.good:
+                checkout.leave(live)
+            else:
+                await live.end()
+
+    async def _live(self, turn: Turn, checkout: Checkout, senses: Senses) -> LiveAgent:
+        """The process that the chat's last turn has left, if it is as good as a new one."""
         environment = agent_environment(
             checkout.directory,
             self._project,
@@ -52,31 +66,21 @@ class ClaudeAgent:
             self._environ,
             self._max_retries,
         )
+        options = self._options(turn, checkout, environment, senses)
+        left = checkout.found()
+        if left is not None:
+            if isinstance(left, LiveAgent) and left.serves(options):
+                return left
+            await left.end()
         self._offer_skills(checkout.directory)
-        recorder = CallRecorder(checkout, turn.fence)
-        options = self._options(turn, checkout, environment, stderr, recorder)
-        client = ClaudeSDKClient(options)
-        try:
-            await client.connect()
-            try:
-                outcome = await Conversation(client, turn, self._silence).run()
-            finally:
-                await client.disconnect()
-        except CLINotFoundError as exc:
-            return AgentFailure("start", str(exc))
-        except ClaudeSDKError as exc:
-            return AgentFailure("died", _explained(exc, stderr))
-        if recorder.failure is not None:
-            return AgentFailure("mirror", recorder.failure)
-        return outcome
+        return await LiveAgent.start(options, senses, checkout.directory)
 
     def _options(
         self,
         turn: Turn,
         checkout: Checkout,
         environment: dict[str, str],
-        stderr: list[str],
-        recorder: CallRecorder,
+        senses: Senses,
     ) -> ClaudeAgentOptions:
         spec, profile = turn.spec, self._profile
         workspace = checkout.directory / "workspace"
@@ -106,11 +110,11 @@ class ClaudeAgent:
             cwd=workspace,
             cli_path=self._launcher,
             env=environment,
-            stderr=lambda line: _keep_tail(stderr, line),
+            stderr=senses.hear,
             max_buffer_size=MAX_LINE_BYTES,
             session_store=checkout.transcript,
             session_store_flush="eager",
-            hooks=recorder.hooks(),
+            hooks=senses.recorder.hooks(),
             # So that a model which is still writing does not look silent.
             include_partial_messages=True,
             session_id=None if turn.resume else turn.session_id,
@@ -132,14 +136,3 @@ def _names_server(tools: Sequence[str]) -> bool:
 def _system_prompt(profile: Profile, workspace: Path, added: str | None) -> str:
     prompt = profile.system_prompt.replace("{workspace}", str(workspace))
     return f"{prompt}\n\n{added}" if added else prompt
-
-
-def _explained(exc: Exception, stderr: list[str]) -> str:
-    tail = " | ".join(stderr)
-    return f"the CLI ended: {exc}" + (f"; it said: {tail}" if tail else "")
-
-
-def _keep_tail(lines: list[str], line: str) -> None:
-    with contextlib.suppress(IndexError):
-        lines.append(line[:500])
-        del lines[:-STDERR_TAIL]

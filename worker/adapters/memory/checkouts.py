@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.adapters.memory.clock import ManualClock
+from worker.adapters.shelf import Shelf
 from worker.domain.claim import Claim
 from worker.domain.errors import StateDamagedError
 from worker.domain.session import Segment, SessionPlan
-from worker.ports import Sealed
+from worker.domain.warm import CommittedState, Warmth, still_current
+from worker.ports import Clock, Commit, Resident, Sealed
 
 TOOL_LINE = "tool:"
 """How a line of an in-memory transcript tells a tool call."""
@@ -39,8 +40,11 @@ class MemoryCheckout:
     _log: dict[int, Recorded]
     _name: str
     _generation: int
+    _version: int
     _now: float
     directory: Path = Path("/nonexistent")
+    _resident: Resident | None = None
+    _state: CommittedState | None = None
 
     async def record(self) -> None:
         delta = self.transcript[self._committed :]
@@ -66,6 +70,45 @@ class MemoryCheckout:
         self._files.setdefault(self._name, dict(self.workspace))
         return (_segment(self._name, list(self.workspace.values()), self._now),)
 
+    def found(self) -> Resident | None:
+        resident, self._resident = self._resident, None
+        return resident
+
+    def leave(self, resident: Resident) -> None:
+        self._resident = resident
+
+    def committed(self, commit: Commit) -> None:
+        self._state = CommittedState(
+            self._generation, self._version + 1, commit.session_id, commit.segments, commit.files
+        )
+
+    def kept(self) -> "Kept | None":
+        """What the chat's next turn may find."""
+        if self._state is None or self._resident is None:
+            return None
+        return Kept(self._state, self._resident, list(self.transcript), dict(self.workspace))
+
+    async def end(self) -> None:
+        if self._resident is not None:
+            await self._resident.end()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A chat as its last turn has left it: what its process knows, whatever is stored by now."""
+
+    state: CommittedState
+    resident: Resident
+    lines: list[str]
+    workspace: dict[str, str]
+
+    @property
+    def memory(self) -> int:
+        return self.resident.memory
+
+    async def close(self) -> None:
+        await self.resident.end()
+
 
 def _segment(name: str, lines: list[str], now: float) -> Segment:
     return Segment(name, sum(map(len, lines)), _digest(lines), now)
@@ -78,14 +121,46 @@ def _digest(lines: list[str]) -> str:
 class MemoryCheckouts:
     """Segments in a dictionary; `segments` may be damaged by a test."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: Clock, warmth: Warmth | None = None) -> None:
         self._clock = clock
+        self._warmth = warmth or Warmth()
+        self._shelf: Shelf[Kept] = Shelf(self._warmth, clock)
         self.segments: dict[str, list[str]] = {}
         self.files: dict[str, dict[str, str]] = {}
         self.logs: dict[tuple[str, str], dict[int, Recorded]] = {}
 
+    def of_another_process(self) -> "MemoryCheckouts":
+        """The same bucket, seen by a worker that has kept nothing."""
+        other = MemoryCheckouts(self._clock, self._warmth)
+        other.segments, other.files, other.logs = self.segments, self.files, self.logs
+        return other
+
     @contextlib.asynccontextmanager
     async def open(self, claim: Claim) -> AsyncIterator[MemoryCheckout]:
+        chat = claim.job.session_key
+        kept = await self._shelf.take(chat, lambda kept: still_current(kept.state, claim))
+        checkout = self._restored(claim) if kept is None else self._resumed(claim, kept)
+        try:
+            yield checkout
+        except BaseException:
+            await checkout.end()
+            raise
+        left = checkout.kept()
+        if left is None:
+            await checkout.end()
+        else:
+            self._shelf.put(chat, left)
+
+    async def close(self) -> None:
+        await self._shelf.clear()
+
+    def _resumed(self, claim: Claim, kept: Kept) -> MemoryCheckout:
+        log = self._log(claim)
+        checkout = self._checkout(claim, list(kept.lines), dict(kept.workspace), log)
+        checkout.leave(kept.resident)
+        return checkout
+
+    def _restored(self, claim: Claim) -> MemoryCheckout:
         lines: list[str] = []
         for segment in claim.plan.segments:
             stored = self.segments.get(segment.key)
@@ -95,27 +170,36 @@ class MemoryCheckouts:
                 raise StateDamagedError("corrupt", segment.key)
             lines += stored
         workspace = dict(self.files[claim.plan.files[-1].key]) if claim.plan.files else {}
-        committed = len(lines)
-        log = self.logs.setdefault((claim.job.job_id, claim.job.request.user_message), {})
+        log = self._log(claim)
         recorded = log[max(log)] if log else Recorded()
-        cut_off = any(line.startswith(TOOL_LINE) for line in recorded.lines)
-        base = dict(workspace)
-        if cut_off:
-            lines += recorded.lines
-            workspace = {n: f for n, f in (base | recorded.files).items() if f is not None}
+        checkout = self._checkout(claim, lines, workspace, log)
+        if any(line.startswith(TOOL_LINE) for line in recorded.lines):
+            checkout.cut_off = True
+            checkout.transcript += recorded.lines
+            changed = workspace | recorded.files
+            checkout.workspace = {n: f for n, f in changed.items() if f is not None}
         if claim.attempt > 1:  # what an earlier generation records from now on does not count
             log[claim.generation] = recorded
-        yield MemoryCheckout(
+        return checkout
+
+    def _log(self, claim: Claim) -> dict[int, Recorded]:
+        return self.logs.setdefault((claim.job.job_id, claim.job.request.user_message), {})
+
+    def _checkout(
+        self, claim: Claim, lines: list[str], workspace: dict[str, str], log: dict[int, Recorded]
+    ) -> MemoryCheckout:
+        return MemoryCheckout(
             plan=claim.plan,
             transcript=lines,
             workspace=workspace,
-            cut_off=cut_off,
-            _committed=committed,
-            _base=base,
+            cut_off=False,
+            _committed=len(lines),
+            _base=dict(workspace),
             _segments=self.segments,
             _files=self.files,
             _log=log,
             _name=f"{claim.job.session_key}/{claim.plan.session_id}/{claim.generation}",
             _generation=claim.generation,
+            _version=claim.head.version,
             _now=self._clock.now(),
         )

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from contracts.control import CancelRequest
 from worker.domain.claim import Claim, ClaimResult, Run, decide_claim, history_at_claim
 from worker.domain.errors import LeaseLostError
 from worker.domain.job import Job, JobRecord, JobState, Spent
@@ -16,17 +15,13 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.jobs: dict[str, JobRecord] = {}
         self.heads: dict[str, SessionHead] = {}
-        self.controls: dict[str, CancelRequest] = {}
 
     async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
         record = self.jobs.get(job.job_id)
         head = self.heads.get(job.session_key, SessionHead(job.session_key))
-        cancel = self.controls.get(job.job_id)
-        standing = decide_claim(job, record, head, now, cancel)
+        standing = decide_claim(job, record, head, now)
         if not isinstance(standing, Run):
             return standing
-        if standing.cancel is None:
-            self.controls.pop(job.job_id, None)
         created_at = record.created_at if record else now
         slices, spent = (record.slices, record.spent) if record else (0, Spent())
         history = history_at_claim(standing, record, head)
@@ -63,7 +58,6 @@ class MemoryLedger:
             spent=spent,
             claimed_at=now,
             history=history,
-            cancel=standing.cancel,
         )
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
@@ -77,9 +71,9 @@ class MemoryLedger:
     async def commit(
         self, claim: Claim, commit: Commit, now: float, session_ttl_seconds: float
     ) -> JobRecord:
-        head = self._fenced(claim, commit.state)
+        head = self._fenced(claim, JobState.ANSWERED)
         record = self.jobs[claim.job.job_id]
-        if record.state is commit.state:
+        if record.state is JobState.ANSWERED:
             return record
         self.heads[head.session_key] = replace(
             head,
@@ -92,15 +86,7 @@ class MemoryLedger:
             expires_at=now + session_ttl_seconds,
             lease=None,
         )
-        cancelled = commit.state is JobState.CANCELLED
-        return self._end(
-            record,
-            now,
-            state=commit.state,
-            event=commit.event,
-            error_code="cancelled" if cancelled else None,
-            error_message=commit.error_message,
-        )
+        return self._end(record, now, state=JobState.ANSWERED, event=commit.event)
 
     async def release(self, claim: Claim, pause: Pause, now: float) -> None:
         head = self._fenced(claim)
@@ -119,23 +105,12 @@ class MemoryLedger:
     async def fail(
         self, claim: Claim, event: str, code: str, message: str, now: float
     ) -> JobRecord:
-        return self._abandon(claim, JobState.FAILED, event, code, message, now)
-
-    async def cancel(self, claim: Claim, event: str, message: str, now: float) -> JobRecord:
-        return self._abandon(claim, JobState.CANCELLED, event, "cancelled", message, now)
-
-    async def cancel_request(self, job_id: str, now: float) -> CancelRequest | None:  # noqa: ARG002 - nothing expires here
-        return self.controls.get(job_id)
-
-    def _abandon(
-        self, claim: Claim, state: JobState, event: str, code: str, message: str, now: float
-    ) -> JobRecord:
-        head = self._fenced(claim, state)
+        head = self._fenced(claim, JobState.FAILED)
         self.heads[head.session_key] = replace(head, lease=None)
         return self._end(
             self.jobs[claim.job.job_id],
             now,
-            state=state,
+            state=JobState.FAILED,
             event=event,
             error_code=code,
             error_message=message,
