@@ -19,7 +19,7 @@ For asyncio: contracts.aio.AsyncProducer.
 
 from contracts.addressing import deduplication_id, event_id, message_group_id, session_key
 from contracts.auth import authorized, sign, verify_signature, verify_token
-from contracts.client import Enqueued, Producer, build_message
+from contracts.client import Enqueued, Producer
 from contracts.envelope import CloudEvent
 from contracts.errors import (
     ContractError,
@@ -32,6 +32,7 @@ from contracts.errors import (
     ResultUnavailable,
 )
 from contracts.events import Event, FinalEvent, parse_event
+from contracts.messages import build_message
 from contracts.outcomes import (
     JobCancelled,
     JobCancelledEvent,

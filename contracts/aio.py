@@ -55,6 +55,10 @@ class AsyncProducer:
         """As `Producer.enqueue`."""
         return await asyncio.to_thread(self._producer.enqueue, request, **fields)
 
+    async def response(self, event: FinalEvent) -> str:
+        """As `Producer.response`."""
+        return await asyncio.to_thread(self._producer.response, event)
+
     async def cancel(self, job_id: str, requested_by: str | None = None) -> None:
         """As `Producer.cancel`."""
         await asyncio.to_thread(self._producer.cancel, job_id, requested_by)

@@ -3,7 +3,6 @@
 boto3 is imported when the first call is made, so that readers of events do without it.
 """
 
-import json
 import threading
 import time
 import uuid
@@ -12,21 +11,19 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from contracts.addressing import deduplication_id, message_group_id
-from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE, sign
 from contracts.clients import Clients, session_from_env
 from contracts.control import cancel_item
 from contracts.errors import (
     FeedClosed,
     InvalidConfiguration,
-    InvalidRequest,
     ResultTimeout,
     ResultUnavailable,
 )
 from contracts.events import Event, FinalEvent, parse_event
 from contracts.feed import EventFeed, Mailbox
-from contracts.fields import MAX_MESSAGE_BYTES, too_large
 from contracts.following import Done, Following, Look, Show, Wait
+from contracts.messages import build_message
+from contracts.outcomes import JobRejected
 from contracts.request import JobRequest
 
 if TYPE_CHECKING:
@@ -245,6 +242,19 @@ class Producer:
         finally:
             feed.release(mailbox)
 
+    def response(self, event: FinalEvent) -> str:
+        """The whole answer, also when it was too large for its event and lies in S3: then it takes
+        s3:GetObject on `results/*` of the session bucket. Empty when there is none.
+        """
+        data = event.data
+        if isinstance(data, JobRejected):
+            return ""
+        if data.response_ref is None:
+            return data.response
+        ref = data.response_ref
+        body = self._client("s3").get_object(Bucket=ref.bucket, Key=ref.key)["Body"]
+        return str(body.read().decode())
+
     def cancel(self, job_id: str, requested_by: str | None = None) -> None:
         """Ask for a job to be stopped: one that runs within about a second, one that waits before
         it begins. A `cancelled` event follows, unless the job has ended before: `wait` and `stream`
@@ -308,53 +318,9 @@ def collect(mailbox: Mailbox, following: Following) -> None:
         following.arrived(event, time.monotonic())
 
 
-def build_message(
-    request: JobRequest,
-    *,
-    timestamp: int,
-    token: str | None = None,
-    hmac_secret: str | None = None,
-) -> dict[str, Any]:
-    """The arguments of SQS SendMessage for a request that has a job_id, without QueueUrl.
-
-    `timestamp` is the time of signing in Unix seconds. Raises InvalidRequest when the message,
-    attributes included, is larger than SQS takes.
-    """
-    if request.job_id is None:
-        raise ValueError("the request has no job_id; give it one")
-    body = _encoded(request)
-    attributes = {}
-    if token:
-        attributes[AUTH_TOKEN_ATTRIBUTE] = token
-    if hmac_secret:
-        attributes[AUTH_SIGNATURE_ATTRIBUTE] = sign(body, hmac_secret, timestamp)
-    size = len(body.encode()) + sum(
-        len(f"{name}String{value}".encode()) for name, value in attributes.items()
-    )
-    if size > MAX_MESSAGE_BYTES:
-        raise InvalidRequest("invalid_request", [too_large("message", size)])
-    return {
-        "MessageBody": body,
-        "MessageGroupId": message_group_id(request.chat_id, request.thread_id, request.tenant_id),
-        "MessageDeduplicationId": deduplication_id(request.job_id),
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-        },
-    }
-
-
 def poll_intervals(first: float) -> Iterator[float]:
     """Seconds between looks, without end: `first`, then doubled up to MAX_POLL_SECONDS."""
     pause = max(first, 0.001)  # zero would stay zero when doubled
     while True:
         yield min(pause, MAX_POLL_SECONDS)
         pause = min(pause * 2, MAX_POLL_SECONDS)
-
-
-def _encoded(request: JobRequest) -> str:
-    """The request as JSON, without what is at its default: a worker older than this client knows
-    all that it is sent. U+FFFE and U+FFFF are escaped: SQS takes no message that holds them.
-    """
-    fields = request.model_dump(mode="json", exclude_defaults=True)
-    body = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return body.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")

@@ -25,7 +25,7 @@ class Clients:
         self._lock = threading.Lock()
 
     def get(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
-        """The client of a service: "sqs", "sns" or "dynamodb"."""
+        """The client of a service: "sqs", "sns", "dynamodb" or "s3"."""
         import boto3  # noqa: PLC0415 - see the module's docstring
         from botocore.config import Config  # noqa: PLC0415
 
@@ -35,7 +35,11 @@ class Clients:
                 self._clients[service] = session.client(
                     service,
                     endpoint_url=self._endpoint_url,
-                    config=Config(retries={"mode": "standard", "total_max_attempts": 5}),
+                    config=Config(
+                        retries={"mode": "standard", "total_max_attempts": 5},
+                        # Path style, so that an emulator needs no wildcard DNS; S3 takes both.
+                        s3={"addressing_style": "path"},
+                    ),
                 )
             return self._clients[service]
 

@@ -48,7 +48,7 @@ class Machine:
 
     def __init__(self, state_dir: Path, settings: dict[str, str]) -> None:
         self._state_dir = state_dir
-        self._settings = settings
+        self.settings = settings
         self._workers = 0
         self._quiet_at = 0.0
         self.disk = state_dir / "disk"
@@ -67,7 +67,7 @@ class Machine:
             "worker",
             [sys.executable, "-m", "worker", "run"],
             env={
-                **self._settings,
+                **self.settings,
                 **_WORKER_SETTINGS,
                 "PATH": os.environ.get("PATH", os.defpath),
                 "HOME": str(home),
@@ -100,7 +100,7 @@ class Machine:
     def jobs(self) -> list[JobRecord]:
         """Every row of the job table, oldest first."""
         pages = self.client("dynamodb").get_paginator("scan")
-        rows = pages.paginate(TableName=self._settings["JOB_TABLE"], ConsistentRead=True)
+        rows = pages.paginate(TableName=self.settings["JOB_TABLE"], ConsistentRead=True)
         records = [record_of(item) for page in rows for item in page["Items"]]
         return sorted(records, key=lambda record: record.created_at)
 
@@ -108,10 +108,10 @@ class Machine:
         """An AWS client of the stack."""
         return boto3.client(
             service,
-            endpoint_url=self._settings["AWS_ENDPOINT_URL"],
-            region_name=self._settings["AWS_REGION"],
-            aws_access_key_id=self._settings["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self._settings["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=self.settings["AWS_ENDPOINT_URL"],
+            region_name=self.settings["AWS_REGION"],
+            aws_access_key_id=self.settings["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.settings["AWS_SECRET_ACCESS_KEY"],
         )
 
     def _wait_until_started(self, deadline: float) -> None:
