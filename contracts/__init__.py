@@ -31,7 +31,7 @@ from contracts.errors import (
     ResultTimeout,
     ResultUnavailable,
 )
-from contracts.events import Event, FinalEvent, parse_event
+from contracts.events import Event, FinalEvent, StreamEvent, parse_event
 from contracts.messages import build_message
 from contracts.outcomes import (
     JobCancelled,
@@ -83,6 +83,7 @@ __all__ = [
     "ResponseRef",
     "ResultTimeout",
     "ResultUnavailable",
+    "StreamEvent",
     "WebhookDisabled",
     "WebhookDisabledEvent",
     "WebhookTest",

@@ -15,7 +15,7 @@ from typing import Self
 
 from contracts.client import Enqueued, Producer, collect, poll_intervals
 from contracts.errors import FeedClosed, ResultTimeout
-from contracts.events import Event, FinalEvent
+from contracts.events import FinalEvent, StreamEvent
 from contracts.following import Done, Look, Show, Wait
 from contracts.request import JobRequest
 
@@ -89,7 +89,7 @@ class AsyncProducer:
         self,
         job_id: str,
         timeout: float = 300.0,  # noqa: ASYNC109
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncIterator[StreamEvent]:
         """As `Producer.stream`. Leave it early only with `contextlib.aclosing`, or by the end of
         the task.
         """

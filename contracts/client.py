@@ -19,7 +19,7 @@ from contracts.errors import (
     ResultTimeout,
     ResultUnavailable,
 )
-from contracts.events import Event, FinalEvent, parse_event
+from contracts.events import FinalEvent, StreamEvent, parse_event
 from contracts.feed import EventFeed, Mailbox
 from contracts.following import Done, Following, Look, Show, Wait
 from contracts.messages import build_message
@@ -202,7 +202,7 @@ class Producer:
             time.sleep(min(pause, left))
         raise AssertionError("poll_intervals never ends")
 
-    def stream(self, job_id: str, timeout: float = 300.0) -> Iterator[Event]:
+    def stream(self, job_id: str, timeout: float = 300.0) -> Iterator[StreamEvent]:
         """The job's events as they come: in order, each once, the last one is what ended it.
 
         What has happened since `enqueue` comes first, if this producer was listening. How much

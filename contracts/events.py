@@ -23,7 +23,10 @@ from contracts.webhook_events import WebhookDisabledEvent, WebhookTestEvent
 FinalEvent = JobCompletedEvent | JobFailedEvent | JobRejectedEvent | JobCancelledEvent
 """What ends a job: each has exactly one of them."""
 
-Event = FinalEvent | JobStartedEvent | JobProgressEvent | WebhookDisabledEvent | WebhookTestEvent
+StreamEvent = FinalEvent | JobStartedEvent | JobProgressEvent
+"""What tells about one job, as `Producer.stream` shows it."""
+
+Event = StreamEvent | WebhookDisabledEvent | WebhookTestEvent
 """Every event. A new one is added here, and to contracts/examples/events."""
 
 EVENTS: Final = get_args(Event)

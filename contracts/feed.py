@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from contracts.clients import Clients
 from contracts.errors import InvalidConfiguration, InvalidEvent
-from contracts.events import Event, parse_event
+from contracts.events import Event, StreamEvent, parse_event
 from contracts.temporary_queue import TemporaryQueue
 
 POLL_SECONDS: Final = 5
@@ -42,13 +42,13 @@ class Mailbox:
         self.job_id = job_id
         self.late = late
         self.wake: Callable[[], None] = _nobody
-        self._events: deque[Event] = deque(maxlen=MAX_WAITING)
+        self._events: deque[StreamEvent] = deque(maxlen=MAX_WAITING)
 
-    def put(self, event: Event) -> None:
+    def put(self, event: StreamEvent) -> None:
         self._events.append(event)
         self.wake()
 
-    def take(self) -> Event | None:
+    def take(self) -> StreamEvent | None:
         """The oldest event, or None."""
         return self._events.popleft() if self._events else None
 
@@ -184,8 +184,10 @@ class EventFeed:
         except InvalidEvent as exc:
             _log.debug("a message is no event: %s", exc.code)
             return
+        if not isinstance(event, StreamEvent):
+            return
         with self._lock:
-            boxes = list(self._mailboxes.get(event.subject, ()))
+            boxes = list(self._mailboxes.get(event.data.job_id, ()))
         for box in boxes:
             box.put(event)
 

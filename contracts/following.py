@@ -11,7 +11,7 @@ from typing import Final
 
 from contracts.envelope import LAST_NUMBER
 from contracts.errors import ResultTimeout
-from contracts.events import Event, FinalEvent
+from contracts.events import FinalEvent, StreamEvent
 from contracts.progress import JobProgressEvent
 
 GAP_SECONDS: Final = 0.5
@@ -29,7 +29,7 @@ _ATTEMPT: Final = 10 ** len(str(LAST_NUMBER))
 class Show:
     """Give this event to whoever follows the job."""
 
-    event: Event
+    event: StreamEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,13 @@ class Following:
         self._look_at = now if late else now + SILENCE_SECONDS
         self._looked_at = now - 1.0
         self._state: str | None = None
-        self._held: dict[int, Event] = {}  # by sequence
+        self._held: dict[int, StreamEvent] = {}  # by sequence
         self._held_until = 0.0
         self._shown = 0
         self._final: FinalEvent | None = None
         self._done = False
 
-    def arrived(self, event: Event, now: float) -> None:
+    def arrived(self, event: StreamEvent, now: float) -> None:
         """An event of this job came through the queue."""
         self._look_at = now + SILENCE_SECONDS
         if isinstance(event, FinalEvent):
@@ -118,12 +118,12 @@ class Following:
         follows = place == self._shown + 1 or first_of_attempt
         return follows or now >= self._held_until or self._final is not None
 
-    def _release(self, now: float) -> Event:
+    def _release(self, now: float) -> StreamEvent:
         self._shown = min(self._held)
         self._held_until = now + GAP_SECONDS
         return self._held.pop(self._shown)
 
-    def _is_superseded(self, event: Event) -> bool:
+    def _is_superseded(self, event: StreamEvent) -> bool:
         """Whether a later one says all that it says: who reads slowly is not shown each text."""
         if not isinstance(event, JobProgressEvent) or event.data.kind != "text":
             return False

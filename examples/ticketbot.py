@@ -63,6 +63,7 @@ class TicketBot:
 
     async def take(self, line: str) -> None:
         """Do what a line says, or say why not."""
+        self.console.print(Text.assemble((f"{self.here}> ", "bold cyan"), line))
         try:
             if line:
                 await self.obey(line)
@@ -121,6 +122,8 @@ class TicketBot:
                         turn.doing, turn.text = "typing", CONTROL.sub("", data.text or "")
                     case _:
                         await self.answer(turn, event)
+        except contracts.FeedClosed:
+            self.note(f"an answer in {turn.place} is still on its way")
         except Exception as exc:  # noqa: BLE001 - one turn must not end the others
             self.problem(turn.place, "no answer", str(exc))
 
@@ -172,7 +175,6 @@ async def typed(bot: TicketBot) -> None:
     session: PromptSession[str] = PromptSession(erase_when_done=True, refresh_interval=0.1)
     with patch_stdout(raw=True), contextlib.suppress(EOFError, KeyboardInterrupt):
         while (line := (await session.prompt_async(bot.prompt)).strip()) != "/quit":
-            bot.console.print(Text.assemble((f"{bot.here}> ", "bold cyan"), line))
             await bot.take(line)
 
 
@@ -181,13 +183,12 @@ async def piped(bot: TicketBot) -> None:
     for line in map(str.strip, sys.stdin):
         if line == "/quit":
             break
-        bot.console.print(f"{bot.here}> {line}", markup=False)
         await bot.take(line)
         await asyncio.gather(*bot.turns)
 
 
 async def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # as Ctrl-C
     async with AsyncProducer.from_env(os.environ) as producer:
         bot = TicketBot(producer)
         bot.note(HELP)
@@ -195,5 +196,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())

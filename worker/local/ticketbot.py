@@ -15,8 +15,9 @@ _BOT = Path(__file__).parents[2] / "examples" / "ticketbot.py"
 _STATE_DIR = Path(".agent-worker/ticketbot")
 _EMULATOR_ENVIRONMENT = Path(".agent-worker/ministack-env")  # the one of `agent-worker up`
 _LOCAL = """\
-Nothing is configured (QUEUE_URL), so this runs on a stack of its own. A scripted model answers, by
-fixed rules: `my name is Ada`, `what is my name`, `run ls`; `help` tells all."""
+QUEUE_URL is not set, so this runs on a stack of its own. A scripted model
+answers, by fixed rules: try `my name is Ada`, `what is my name`, `run ls`;
+`help` tells all."""
 
 
 def main() -> int:
