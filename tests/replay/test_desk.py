@@ -235,7 +235,7 @@ def test_an_edited_letter_keeps_its_lineage_and_the_one_before_is_kept():
         desk = bench.operator()
         async with desk.hold() as held:
             body = held.view.cases[0].letter.body.replace("mesage", "message")
-            await desk.edit(held, held.view.cases[0], body)
+            assert await desk.edit(held, [(held.view.cases[0], body)]) == []
         [case] = (await desk.look()).cases
         assert (case.letter.id, case.letter.origin.version) == (letter.id, 1)
         [kept] = await desk.archive()
@@ -262,7 +262,7 @@ def test_an_edit_that_is_killed_leaves_the_letter_and_can_be_repeated(kill_at, a
                 async with desk.hold(5) as held:
                     [case] = held.view.cases
                     if case.letter.body != good:
-                        await desk.edit(held, case, good)
+                        await desk.edit(held, [(case, good)])
             except Killed:
                 assert bench.letters.letters
                 await _later(bench, 10)

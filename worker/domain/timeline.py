@@ -6,6 +6,19 @@ from worker.domain.job import JobRecord, JobState
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What an operator did to a dead letter of the job: edited, replayed, discarded, restored,
+    archived or imported it.
+    """
+
+    at: float
+    what: str
+    by: str
+    letter: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobDetails:
     """A job's row, with what only people ask for. Times are epoch seconds.
 
@@ -23,6 +36,7 @@ class JobDetails:
     cost_usd: float = 0.0
     num_turns: int = 0
     owner: str | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def job_id(self) -> str:
@@ -71,7 +85,13 @@ def timeline(job: JobDetails) -> tuple[Moment, ...]:
         moments.append(Moment(record.published_at, "event published"))
         if job.dead_letter:
             moments.append(Moment(record.published_at, "message moved to the dead-letter queue"))
+    if job.notes:
+        moments = sorted([*moments, *map(_noted, job.notes)], key=lambda moment: moment.at)
     return tuple(moments)
+
+
+def _noted(note: Note) -> Moment:
+    return Moment(note.at, f"letter {note.letter[:8]} {note.what} by {note.by}", note.detail)
 
 
 def _attempts(job: JobDetails) -> list[Moment]:

@@ -15,7 +15,7 @@ from worker.adapters.jobindex import (
     ended_partition,
     unfinished_partition,
 )
-from worker.domain.timeline import JobDetails
+from worker.domain.timeline import JobDetails, Note
 
 DAY = 86400.0
 
@@ -309,6 +309,10 @@ def details_of(item: Mapping[str, Any]) -> JobDetails:
         cost_usd=float(row.get("cost_usd", record.spent.cost_usd)),
         num_turns=int(row.get("num_turns", record.spent.num_turns)),
         owner=row.get("owner"),
+        notes=tuple(
+            Note(float(n["at"]), n["what"], n["by"], n["letter"], n["detail"])
+            for n in row.get("notes", [])
+        ),
     )
 
 

@@ -130,7 +130,7 @@ class Selection:
 
 
 def _named(name: str, cases: Sequence[Case]) -> list[Case]:
-    exact = [c for c in cases if name in {c.letter.id, c.letter.message_id, c.letter.job_id}]
+    exact = [case for case in cases if name in case.letter.names]
     if exact:
         return exact
     begun = [c for c in cases if len(name) >= MIN_PREFIX and c.letter.id.startswith(name)]

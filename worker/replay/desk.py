@@ -21,10 +21,6 @@ HOLD_SECONDS = 30.0
 """How long letters stay hidden from others should this process be killed while it holds them."""
 
 
-class LetterGoneError(WorkerError):
-    """A letter that was held is not any more: another reader has it, and it stays there."""
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """What was read. `copies` are older versions and doubles of letters in `cases`; `behind` and
@@ -134,9 +130,9 @@ class Desk:
         document = archived(case.letter, why, ports.operator, ports.clock.now())
         await ports.documents.put(archive_key(case.letter), document)
 
-    async def archive(self) -> list[ArchivedLetter]:
-        """What is in the archive, the latest first."""
-        keys = await self.ports.documents.keys("archive/")
+    async def archive(self, letter: Letter | None = None) -> list[ArchivedLetter]:
+        """What is in the archive, of this letter or of all, the latest first."""
+        keys = await self.ports.documents.keys(f"archive/{letter.id}/" if letter else "archive/")
         documents = await asyncio.gather(*map(self.ports.documents.get, keys))
         found = [ArchivedLetter.read(key, d) for key, d in zip(keys, documents, strict=True) if d]
         return sorted(found, key=lambda kept: -kept.at)
@@ -148,22 +144,23 @@ class Desk:
         await self.audit("restore", f"out of the archive: {kept.why}", [kept.letter])
         await self.ports.documents.remove(kept.key)
 
-    async def edit(self, held: Held, case: Case, body: str) -> Letter:
-        """Put a letter's next version in its place; the one before goes into the archive.
-        Raises LetterGoneError.
+    async def edit(self, held: Held, edits: Sequence[tuple[Case, str]]) -> list[Letter]:
+        """Put letters' next versions, with these bodies, in their place; those before go into the
+        archive. Returns those that another reader has taken meanwhile: they are there beside their
+        new version, which counts.
         """
+        await self.audit("edit", "", [case.letter for case, _ in edits])
+        removed = await asyncio.gather(*(self._edit(held, case, body) for case, body in edits))
+        return [case.letter for (case, _), gone in zip(edits, removed, strict=True) if not gone]
+
+    async def _edit(self, held: Held, case: Case, body: str) -> bool:
         new = case.letter.edited(body)
-        await self.keep(case, f"edited into version {new.origin.version}")
+        version = new.origin.version
+        await self.keep(case, f"edited into version {version}")
         digest = hashlib.sha256(body.encode()).hexdigest()
-        await self.ports.letters.put(new, f"edit {new.id} {new.origin.version} {digest}")
-        await self.note(case.letter, "edited", f"into version {new.origin.version}")
-        await self.audit("edit", f"into version {new.origin.version}", [case.letter])
-        if not await held.remove(case.letter):
-            raise LetterGoneError(
-                f"letter {case.letter.id} was taken by another reader while it was edited: its new "
-                "version is in the queue, and counts; the old one is still there beside it"
-            )
-        return new
+        await self.ports.letters.put(new, f"edit {new.id} {version} {digest}")
+        await self.note(case.letter, "edited", f"into version {version}")
+        return await held.remove(case.letter)
 
     async def put_in(self, letters: Sequence[Letter], source: str) -> None:
         """Import: put letters into the dead-letter queue, as they were exported."""
@@ -182,7 +179,8 @@ class Desk:
             "letter": letter.id,
             "detail": detail,
         }
-        await self.ports.rows.note(letter.job_id, note)
+        for job_id in dict.fromkeys([letter.recorded_job_id, letter.job_id]):
+            await self.ports.rows.note(job_id, note)
 
     async def audit(
         self, what: str, detail: str, letters: Sequence[Letter] = (), replay: str | None = None

@@ -183,6 +183,13 @@ class Letter:
         return self.attributes.get(JOB_ID_ATTRIBUTE) or self.job_id
 
     @property
+    def names(self) -> frozenset[str]:
+        """What an operator may call it by: its ids, and those of the jobs it was or would be."""
+        claimed = _object(self.body).get("job_id")
+        named = {self.id, self.message_id, self.job_id, self.recorded_job_id}
+        return frozenset(named | ({claimed} if isinstance(claimed, str) else set()))
+
+    @property
     def chat(self) -> str:
         """The message group of its chat, such as "123" or "acme/123:456"."""
         request = self.request

@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.entrypoints.cli import host, jobs, messages, sessions, stack, status
+from worker.entrypoints.cli import dlq, host, jobs, messages, sessions, stack, status
 
 app = typer.Typer(
     name="agent-worker",
@@ -25,6 +25,7 @@ for command in (host.run, messages.send, messages.tail, stack.up, stack.down, st
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:
