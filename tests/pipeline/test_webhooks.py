@@ -335,7 +335,7 @@ async def test_what_failed_in_a_time_range_is_resent_and_what_arrived_is_not(wor
 async def test_a_test_goes_to_one_subscription_once_whatever_its_filters_are(world):
     sub = await world.subscribe(500, tenants=("acme",), chats=("9",))
     other = await world.subscribe(types=("*",))
-    webhook_id = await service.test(sub.subscription_id, world.ports)
+    webhook_id = await service.send_test(sub.subscription_id, world.ports)
     await world.work()
     await world.pass_time(DAY, step=3600)
     assert len(world.received(sub)) == 1

@@ -97,8 +97,12 @@ class HttpSender:
 
     async def check(self, url: str) -> None:
         """Raises NotSentError or InvalidSubscriptionError where `send` would not send."""
-        async with asyncio.timeout(self._timeout):
-            await self._allowed(check_url(url, allow_loopback=self._allow_loopback))
+        target = check_url(url, allow_loopback=self._allow_loopback)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._allowed(target)
+        except TimeoutError:
+            raise NotSentError("dns", f"{target.host} cannot be looked up in time") from None
 
     async def close(self) -> None:
         await self._transport.aclose()

@@ -57,7 +57,7 @@ async def resume(subscription_id: str, ports: WebhookPorts) -> Subscription:
     return resumed
 
 
-async def test(subscription_id: str, ports: WebhookPorts) -> str:
+async def send_test(subscription_id: str, ports: WebhookPorts) -> str:
     """Send a test event, once, whatever the subscription's filters are; returns its webhook id."""
     found = await _enabled(subscription_id, ports)
     now = ports.clock.now()

@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.entrypoints.cli import dlq, host, jobs, messages, sessions, stack, status
+from worker.entrypoints.cli import dlq, host, jobs, messages, sessions, stack, status, webhooks
 
 app = typer.Typer(
     name="agent-worker",
@@ -26,6 +26,7 @@ for command in (host.run, messages.send, messages.tail, stack.up, stack.down, st
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def main() -> None:
