@@ -57,12 +57,6 @@ def properties(template: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def only(template: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The properties of the one resource of this type."""
-    [name] = [name for name, r in template["Resources"].items() if r["Type"] == kind]
-    return properties(template, name)
-
-
 @dataclass(frozen=True)
 class Statement:
     """An IAM statement of an identity: which resource it is written at, and its lists."""

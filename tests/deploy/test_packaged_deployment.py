@@ -14,12 +14,13 @@ from tests.deploy.templates import (
     ROOT,
     identity_statements,
     load,
-    only,
     parameter,
     properties,
 )
 from worker.entrypoints.lambda_handler import REPLY_MARGIN_SECONDS
+from worker.entrypoints.webhook_lambda import REPLY_MARGIN_SECONDS as WEBHOOK_MARGIN_SECONDS
 from worker.settings import Settings
+from worker.webhook_settings import WebhookSettings
 
 pytestmark = pytest.mark.integration
 
@@ -43,6 +44,22 @@ WORKER_ACTIONS = {
     "secretsmanager:GetSecretValue",
     "sts:AssumeRole",
 }
+DESK = {"deadletters.py", "deskrows.py", "documents.py"}
+"""Modules that only an operator's commands use, with the operator's own rights."""
+WEBHOOK_ACTIONS = {
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:SendMessage",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:Query",
+    "sns:Publish",
+    "events:PutEvents",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+}
 BEDROCK_ACTIONS = {
     "bedrock:InvokeModel",
     "bedrock:InvokeModelWithResponseStream",
@@ -62,7 +79,7 @@ def sweeper(deployment):
 
 @pytest.fixture(scope="module")
 def mapping(deployment):
-    return only(deployment, "AWS::Lambda::EventSourceMapping")
+    return properties(deployment, "WorkerEventSourceMappingSQSJobQueue")
 
 
 def test_one_message_at_a_time_and_failures_one_by_one(mapping):
@@ -75,7 +92,7 @@ def test_one_message_at_a_time_and_failures_one_by_one(mapping):
 def test_concurrency_is_limited_at_the_mapping_by_stage(mapping, packaged):
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 5}
     prod = load(packaged("prod") / UPDATE_TEMPLATE)
-    assert only(prod, "AWS::Lambda::EventSourceMapping")["ScalingConfig"] == {
+    assert properties(prod, "WorkerEventSourceMappingSQSJobQueue")["ScalingConfig"] == {
         "MaximumConcurrency": 50
     }
     assert parameter(prod, "Stage") == "prod"
@@ -98,7 +115,8 @@ def test_the_sweeper_runs_every_minute_with_the_worker_s_settings(deployment, fu
     assert callable(getattr(importlib.import_module(module), name))
     assert sweeper["Code"] == function["Code"]
     assert sweeper["Environment"] == function["Environment"]
-    assert only(deployment, "AWS::Events::Rule")["ScheduleExpression"] == "rate(1 minute)"
+    rule = properties(deployment, "SweeperEventsRuleSchedule1")
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
     assert sweeper["Timeout"] <= 60
 
 
@@ -130,23 +148,70 @@ def test_secrets_are_given_by_reference_only(function):
 
 
 def test_the_worker_may_do_what_it_does_and_nothing_else(deployment):
-    granted = {"WorkerRole": set(), "BedrockRole": set(), "AssumeBedrockRole": set()}
+    granted = {
+        "WorkerRole": set(),
+        "BedrockRole": set(),
+        "AssumeBedrockRole": set(),
+        "WebhookRole": set(),
+    }
     for statement in identity_statements(deployment):
         granted[statement.at].update(statement.actions)
     assert granted["WorkerRole"] | granted["AssumeBedrockRole"] == WORKER_ACTIONS
     assert granted["BedrockRole"] == BEDROCK_ACTIONS
+    assert granted["WebhookRole"] == WEBHOOK_ACTIONS
 
 
-def test_every_aws_call_of_the_adapters_is_granted():
-    text = "".join(path.read_text() for path in (ROOT / "worker" / "adapters").rglob("*.py"))
+def actions_needed(paths):
+    """The IAM actions of the AWS calls in these modules."""
+    text = "".join(path.read_text() for path in paths)
     calls = set(re.findall(r'\bcall\(\s*"(\w+)",\s*"(\w+)"', text))
     # A transaction is authorized by the actions of its items: GetItem, PutItem, UpdateItem.
     calls -= {("dynamodb", "transact_get_items"), ("dynamodb", "transact_write_items")}
     needed = {f"{service}:{operation.title().replace('_', '')}" for service, operation in calls}
     # ListObjectsV2 is authorized as s3:ListBucket.
-    needed = {"s3:ListBucket" if action == "s3:ListObjectsV2" else action for action in needed}
+    return {"s3:ListBucket" if action == "s3:ListObjectsV2" else action for action in needed}
+
+
+def test_every_aws_call_of_the_adapters_is_granted():
+    paths = set((ROOT / "worker" / "adapters").rglob("*.py"))
+    webhooks = {path for path in paths if path.name.startswith("webhook_")}
+    desk = {path for path in paths if path.name in DESK}
+    needed = actions_needed(paths - webhooks - desk)
     assert {"sqs:ChangeMessageVisibility", "sts:AssumeRole"} < needed
     assert needed <= WORKER_ACTIONS
+    needed = actions_needed(webhooks) - {
+        "dynamodb:DeleteItem"
+    }  # `webhooks remove` is an operator's
+    assert {"dynamodb:Query", "sqs:SendMessage"} < needed
+    assert needed <= WEBHOOK_ACTIONS
+
+
+def test_webhooks_are_delivered_by_a_function_of_their_own(deployment, function):
+    delivery = properties(deployment, "WebhooksLambdaFunction")
+    sweeper = properties(deployment, "WebhookSweeperLambdaFunction")
+    required = {
+        name.upper() for name, field in WebhookSettings.model_fields.items() if field.is_required()
+    }
+    for wanted in (delivery, sweeper):
+        [command] = wanted["ImageConfig"]["Command"]
+        module, _, name = command.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+        assert wanted["Code"] == function["Code"]
+        assert wanted["Role"] == {"Fn::GetAtt": ["WebhookRole", "Arn"]}
+        assert set(wanted["Environment"]["Variables"]) == required
+    mapping = properties(deployment, "WebhooksEventSourceMappingSQSWebhookQueue")
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+    rule = properties(deployment, "WebhookSweeperEventsRuleSchedule1")
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
+
+
+def test_an_attempt_fits_into_the_delivery_function_s_time_and_the_queue_waits_for_it(deployment):
+    delivery = properties(deployment, "WebhooksLambdaFunction")
+    longest = WebhookSettings.model_fields["webhook_timeout_seconds"].default
+    assert longest + WEBHOOK_MARGIN_SECONDS < delivery["Timeout"]
+    queue = properties(deployment, "WebhookQueue")
+    assert queue["VisibilityTimeout"] >= delivery["Timeout"]
 
 
 def test_no_right_is_granted_on_everything_but_one_that_cannot_be_narrowed(deployment):
@@ -171,7 +236,12 @@ def test_all_functions_use_the_role_of_this_project_and_no_default_one(deploymen
 
 
 def test_logs_expire(deployment):
-    for name in ("WorkerLogGroup", "SweeperLogGroup"):
+    for name in (
+        "WorkerLogGroup",
+        "SweeperLogGroup",
+        "WebhooksLogGroup",
+        "WebhookSweeperLogGroup",
+    ):
         assert properties(deployment, name)["RetentionInDays"] == 14
 
 

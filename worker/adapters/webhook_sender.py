@@ -25,7 +25,8 @@ LINGER_SECONDS = 1.0
 """How long the body of a good answer is waited for: it changes nothing."""
 
 MAX_ADDRESSES = 4
-CONNECT_SECONDS = 10.0
+CONNECT_SHARE = 0.25
+"""Of the attempt's time, for the connection to one address, and again for its TLS."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -127,7 +128,9 @@ class HttpSender:
                 content=content,
                 extensions={
                     "sni_hostname": target.host,
-                    "timeout": httpx.Timeout(self._timeout, connect=CONNECT_SECONDS).as_dict(),
+                    "timeout": httpx.Timeout(
+                        self._timeout, connect=self._timeout * CONNECT_SHARE
+                    ).as_dict(),
                 },
             )
             try:
@@ -206,7 +209,7 @@ def _host_header(target: Target) -> str:
 def _connect_failure(exc: Exception, target: Target, address: Address) -> NotSentError:
     where = f"{target.host} ({address} port {target.port})"
     if isinstance(exc, httpx.ConnectTimeout):
-        return NotSentError("unreachable", f"{where} does not take the connection")
+        return NotSentError("unreachable", f"{where} does not take the connection in time")
     cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, ssl.SSLError):

@@ -14,8 +14,10 @@ from worker.bootstrap import Worker
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
+from worker.entrypoints.webhook_host import WebhookHost
 from worker.pipeline import process
 from worker.sweeper import sweep
+from worker.webhook_bootstrap import Webhooks
 
 POLL_FAILURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
@@ -116,11 +118,24 @@ class Host:
             turn.cancel()
 
 
-async def serve(worker: Worker, concurrency: int) -> None:
-    """Run a host until SIGTERM or SIGINT."""
+async def serve(worker: Worker, concurrency: int, webhooks: Webhooks | None = None) -> None:
+    """Run a host, and deliver webhooks if they are given, until SIGTERM or SIGINT."""
     host = Host(worker, concurrency)
+    settings = worker.settings
+    beside = webhooks and WebhookHost(webhooks, settings.poll_seconds, settings.drain_seconds)
+
+    def stop() -> None:
+        host.stop()
+        if beside:
+            beside.stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, host.stop)
-    await host.run()
+        loop.add_signal_handler(number, stop)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(host.run())
+        if beside:
+            group.create_task(beside.run())
+    if webhooks:
+        await webhooks.close()
     worker.aws.close()

@@ -214,6 +214,7 @@ def _environment(
         **real_model,
         "AGENT_TOOLS": "Read,Write,Edit,Glob,Grep,Bash",  # Bash is off unless it is asked for
         "WORK_DIR": str(work),
+        "WEBHOOK_ALLOW_LOOPBACK": "1",  # subscribers on this machine, over http
         "POWERTOOLS_TRACE_DISABLED": "true",
     }
 

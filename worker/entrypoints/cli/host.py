@@ -1,5 +1,6 @@
 """`run`: the long-running host."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -15,17 +16,21 @@ def run(
     """Work on the queue until SIGTERM or Ctrl-C, as a long-running host.
 
     On SIGTERM it takes no new message, lets running turns finish for DRAIN_SECONDS (25), and
-    returns the others to the queue, to be continued.
+    returns the others to the queue, to be continued. Where WEBHOOK_TABLE is set, it delivers
+    webhooks as well.
     """
     import asyncio  # noqa: PLC0415
 
     from worker.bootstrap import build  # noqa: PLC0415
     from worker.domain.errors import SettingsError  # noqa: PLC0415
     from worker.entrypoints.host import serve  # noqa: PLC0415
+    from worker.webhook_bootstrap import build_webhooks  # noqa: PLC0415
+    from worker.webhook_settings import WebhookSettings  # noqa: PLC0415
 
     try:
         # A slot holds one thread while it polls; turns need some beside it.
         worker = build(threads=concurrency * 3 + 8)
+        webhooks = build_webhooks() if WebhookSettings.wanted(os.environ) else None
     except SettingsError as exc:
         fail(str(exc), code=2)
-    asyncio.run(serve(worker, concurrency))
+    asyncio.run(serve(worker, concurrency, webhooks))
