@@ -32,12 +32,7 @@ class CancelRequest:
 
 
 def control_key(job_id: str) -> dict[str, Any]:
-    """The key of a job's control row, in DynamoDB's attribute values. Raises ValueError."""
-    if not re.fullmatch(JOB_ID_PATTERN, job_id):
-        raise ValueError(
-            f"job_id: {job_id[:100]!r} is no job id; it has 1 to 100 ASCII letters, digits or "
-            "._:- characters"
-        )
+    """The key of a job's control row, in DynamoDB's attribute values."""
     return {"job_id": {"S": f"{CONTROL_PREFIX}{job_id}"}}
 
 
@@ -47,6 +42,11 @@ def cancel_item(job_id: str, now: float, requested_by: str | None = None) -> dic
     Putting it again changes nothing but its time. `now` is in epoch seconds; `requested_by`, up to
     200 characters of it, is told in the event. Raises ValueError.
     """
+    if not re.fullmatch(JOB_ID_PATTERN, job_id):
+        raise ValueError(
+            f"job_id: {job_id[:100]!r} is no job id; it has 1 to 100 ASCII letters, digits or "
+            "._:- characters"
+        )
     item = {
         **control_key(job_id),
         "action": {"S": "cancel"},

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass, replace
 
 from contracts import JobCompletedEvent
+from worker.cancel import watched
 from worker.domain.claim import Claim
 from worker.domain.disposition import Retry
 from worker.domain.errors import (
@@ -17,18 +18,28 @@ from worker.domain.errors import (
     UnavailableError,
     WorkspaceLimitError,
 )
-from worker.domain.events import completed_event, failed_event, pointing, too_large
-from worker.domain.job import JobRecord, Spent
+from worker.domain.events import (
+    NOT_RUN,
+    cancelled_event,
+    completed_event,
+    failed_event,
+    pointing,
+    too_large,
+)
+from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.resume import CONTINUE_PROMPT
 from worker.domain.session import reset_session
 from worker.domain.turn import (
     Again,
     AgentOutcome,
+    AgentResult,
     Allowance,
     Conclude,
     GiveUp,
+    Halt,
     Slice,
+    cancelled,
     judge,
     retry_or_give_up,
     spent_by,
@@ -44,7 +55,7 @@ _DICE = random.Random()
 class Unfinished:
     """The turn is not done. `spent` is what the job has used, with this attempt."""
 
-    verdict: Again | GiveUp | Slice
+    verdict: Again | GiveUp | Slice | Halt
     spent: Spent
 
 
@@ -64,6 +75,8 @@ async def attempt(
 
 async def _turn(claim: Claim, lease: HeldLease, ports: Ports, seconds: float) -> JobRecord | Retry:
     limit = ports.policy.max_attempts
+    if claim.cancel is not None and claim.attempt == 1:  # there is nothing to restore
+        return await _settle(claim, Halt(), claim.spent, ports)
     if claim.attempts_used > limit:
         cut_off = f"the worker was cut off in each of {limit} attempts"
         return await _settle(claim, GiveUp("attempts_exhausted", cut_off), claim.spent, ports)
@@ -116,6 +129,8 @@ async def _run(
     ports.journal.note(
         "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
     )
+    if claim.cancel is not None:
+        return await _not_continued(claim, checkout, ports)
     left = max(job.spec.timeout_seconds - claim.spent.duration_ms / 1000, 1.0)
     spec = replace(
         job.spec,
@@ -123,22 +138,25 @@ async def _run(
         max_turns=max(job.spec.max_turns - claim.spent.num_turns, 1),
         max_budget_usd=max(job.spec.max_budget_usd - claim.spent.cost_usd, 0.0001),
     )
-    turn = Turn(
-        job_id=job.job_id,
-        session_key=job.session_key,
-        prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
-        spec=spec,
-        session_id=claim.plan.session_id,
-        resume=checkout.cut_off or claim.plan.status == "continued",
-        seconds=min(left, seconds),
-        fence=lease.ensure,
-    )
-    outcome = await _recorded(turn, checkout, ports)
+    async with watched(job.job_id, ports) as watch:
+        turn = Turn(
+            job_id=job.job_id,
+            session_key=job.session_key,
+            prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
+            spec=spec,
+            session_id=claim.plan.session_id,
+            resume=checkout.cut_off or claim.plan.status == "continued",
+            seconds=min(left, seconds),
+            cancelled=watch.seen,
+            fence=lease.ensure,
+        )
+        outcome = await _recorded(turn, checkout, ports)
     allowed = Allowance(
         claim.attempts_used,
         policy.max_attempts,
         by_host=seconds < left,
         slices_left=policy.max_slices - claim.slices - 1,
+        cancelled=watch.seen.is_set(),
     )
     verdict = judge(outcome, allowed, _DICE)
     ports.journal.note(
@@ -151,12 +169,23 @@ async def _run(
     spent = claim.spent.plus(spent_by(outcome))
     try:
         if isinstance(verdict, Conclude):
-            return await _commit(claim, verdict, spent, checkout, ports)
+            asked = replace(claim, cancel=watch.request)
+            return await _commit(asked, verdict, spent, checkout, ports)
         await checkout.record()
     except UnavailableError as exc:
         # What the agent did is tried again, but what it cost is known.
         return Unfinished(_unavailable(exc, claim, ports), spent)
     return Unfinished(verdict, spent)
+
+
+async def _not_continued(claim: Claim, checkout: Checkout, ports: Ports) -> JobRecord | Unfinished:
+    """The job was cancelled between two attempts. What the earlier one has done stays done, and the
+    conversation knows of it.
+    """
+    if not checkout.cut_off:
+        return Unfinished(Halt(), claim.spent)
+    result = AgentResult(claim.plan.session_id, "cancelled", is_error=True, cancelled=True)
+    return await _commit(claim, cancelled(result), claim.spent, checkout, ports)
 
 
 async def _recorded(turn: Turn, checkout: Checkout, ports: Ports) -> AgentOutcome:
@@ -184,7 +213,11 @@ async def _commit(
             stop_reason="workspace_limit",
         )
     now = ports.clock.now()
-    event = await _sized(claim, completed_event(claim, conclusion, now), ports)
+    stopped = conclusion.result.cancelled
+    if stopped:
+        event = cancelled_event(claim, conclusion, now).to_json()
+    else:
+        event = await _sized(claim, completed_event(claim, conclusion, now), ports)
     commit = Commit(
         session_id=claim.plan.session_id,
         segments=sealed.segments,
@@ -192,6 +225,8 @@ async def _commit(
         event=event,
         cost_usd=spent.cost_usd,
         num_turns=spent.num_turns,
+        state=JobState.CANCELLED if stopped else JobState.ANSWERED,
+        error_message=conclusion.error_message if stopped else None,
     )
     record = await ports.ledger.commit(claim, commit, now, ports.policy.session_ttl_seconds)
     checkout.committed(commit)
@@ -209,11 +244,19 @@ async def _sized(claim: Claim, event: JobCompletedEvent, ports: Ports) -> str:
 
 
 async def _settle(
-    claim: Claim, verdict: Again | GiveUp | Slice, spent: Spent, ports: Ports
+    claim: Claim, verdict: Again | GiveUp | Slice | Halt, spent: Spent, ports: Ports
 ) -> JobRecord | Retry:
     """The turn is not done: another attempt, another slice of time, or the end of the job."""
     now = ports.clock.now()
     match verdict:
+        case Halt() | GiveUp() if claim.cancel is not None:
+            spent_all = replace(claim, spent=spent)
+            event = cancelled_event(spent_all, None, now).to_json()
+            return await ports.ledger.cancel(spent_all, event, NOT_RUN, now)
+        case Halt():
+            pause = Pause("cancelled", "to be cancelled", spent, claim.slices, counted=False)
+            await ports.ledger.release(claim, pause, now)
+            return Retry(0, "cancelled")
         case Slice():
             text = "the host's time was up; the turn continues"
             pause = Pause("sliced", text, spent, claim.slices + 1, counted=False)

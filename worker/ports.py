@@ -2,15 +2,17 @@
 an in-memory twin, and one conformance suite runs over both.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from contracts.control import CancelRequest
 from worker.domain.claim import Claim, ClaimResult
 from worker.domain.disposition import DeadLetter
-from worker.domain.job import Job, JobRecord, Spent
+from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, TurnSpec
 from worker.domain.session import Segment, SessionPlan
@@ -53,7 +55,9 @@ class Ledger(Protocol):
     """
 
     async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
-        """Read the job and the chat, decide (`decide_claim`), and write the claim if it is ours."""
+        """Read the job, its control record and the chat, decide (`decide_claim`), and write the
+        claim if it is ours. A job that runs anew forgets that it was to be cancelled before.
+        """
         ...
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
@@ -63,7 +67,7 @@ class Ledger(Protocol):
     async def commit(
         self, claim: Claim, commit: "Commit", now: float, session_ttl_seconds: float
     ) -> JobRecord:
-        """The one commit point: session head and job → answered, in one transaction."""
+        """The one commit point: session head and job → answered (or cancelled), as one."""
         ...
 
     async def release(self, claim: Claim, pause: "Pause", now: float) -> None:
@@ -74,6 +78,14 @@ class Ledger(Protocol):
         self, claim: Claim, event: str, code: str, message: str, now: float
     ) -> JobRecord:
         """End the lease and the job: → failed, in one transaction. The session is unchanged."""
+        ...
+
+    async def cancel(self, claim: Claim, event: str, message: str, now: float) -> JobRecord:
+        """The same, → cancelled: nothing of the job is committed but that it was cancelled."""
+        ...
+
+    async def cancel_request(self, job_id: str, now: float) -> CancelRequest | None:
+        """What the job's control record asks for, as of about a second ago."""
         ...
 
     async def reject(self, record: JobRecord) -> JobRecord:
@@ -116,6 +128,9 @@ class Commit:
     event: str = field(repr=False)
     cost_usd: float
     num_turns: int
+    state: JobState = JobState.ANSWERED
+    """Or CANCELLED, of a turn that was interrupted; then `error_message` says so."""
+    error_message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +225,8 @@ class Turn:
     """Whether the checkout holds a transcript of this session."""
     seconds: float
     """Time that the turn may take before it is interrupted."""
+    cancelled: asyncio.Event
+    """Set when the turn is to be interrupted because its job is cancelled."""
     fence: Callable[[], Awaitable[None]]
     """To be awaited before anything that cannot be undone: raises LeaseLostError when another
     worker may have taken the chat over, UnavailableError when that cannot be known."""

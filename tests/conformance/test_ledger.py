@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from contracts import JobRequest, session_key
+from contracts.control import CancelRequest, cancel_item
 from worker.adapters.aws import Aws
 from worker.adapters.ledger import DynamoLedger
 from worker.adapters.memory import MemoryLedger
@@ -123,6 +124,8 @@ async def test_a_zombie_can_neither_extend_commit_release_nor_fail(ledger):
         await ledger.release(zombie, Pause("code", "text", Spent(), 0), NOW + 122)
     with pytest.raises(LeaseLostError):
         await ledger.fail(zombie, "{}", "code", "text", NOW + 122)
+    with pytest.raises(LeaseLostError):
+        await ledger.cancel(zombie, "{}", "text", NOW + 122)
     record = await ledger.get(job.job_id)
     assert (record.state, record.event, record.generation) == (JobState.RUNNING, None, 2)
 
@@ -225,6 +228,87 @@ async def test_a_replayed_dead_letter_is_claimed_once(ledger):
     assert (record.published_at, record.event) == (None, None)
     await ledger.commit(again, a_commit(), NOW + 3, DAY)
     assert isinstance(await ledger.claim(replayed, "b", NOW + 4, 120), Deliver)
+
+
+async def ask_to_cancel(ledger, job_id, now=NOW):
+    """As a bot does: the row itself, by the contract."""
+    if isinstance(ledger, MemoryLedger):
+        ledger.controls[job_id] = CancelRequest(now, "ada")
+        return
+    item = cancel_item(job_id, now, "ada")
+    await ledger._aws.call("dynamodb", "put_item", TableName=ledger._jobs, Item=item)
+
+
+async def test_what_is_asked_of_a_job_is_seen_by_who_watches_and_by_the_next_claim(ledger):
+    job = a_job()
+    assert await ledger.cancel_request(job.job_id, NOW) is None
+    await ask_to_cancel(ledger, job.job_id)
+    asked = CancelRequest(NOW, "ada")
+    assert await ledger.cancel_request(job.job_id, NOW + 1) == asked
+    assert (await claimed(ledger, job)).cancel == asked
+    assert (await claimed(ledger, a_job())).cancel is None
+    again = await claimed(ledger, job, NOW + 121, "worker-b")
+    assert (again.attempt, again.cancel) == (2, asked)
+
+
+async def test_a_cancelled_job_leaves_its_chat_free_and_its_session_unchanged(ledger):
+    job = a_job()
+    claim = replace(await claimed(ledger, job), spent=Spent(0.5, 2, 300))
+    record = await ledger.cancel(claim, '{"id": "c"}', "it was cancelled", NOW + 1)
+    assert record == await ledger.get(job.job_id)
+    assert (record.state, record.error_code, record.spent.cost_usd) == (
+        JobState.CANCELLED,
+        "cancelled",
+        0.5,
+    )
+    assert await ledger.claim(job, "b", NOW + 2, 120) == Deliver(record)
+    await ledger.mark_published(record, NOW + 2)
+    published = await ledger.get(job.job_id)
+    assert (published.state, published.published_at) == (JobState.CANCELLED, NOW + 2)
+    assert await ledger.claim(job, "b", NOW + 3, 120) == Finished(published)
+    following = await claimed(ledger, a_job(job.request.chat_id), NOW + 4)
+    assert (following.head.version, following.plan.status) == (0, "new")
+
+
+async def test_an_interrupted_turn_is_committed_as_cancelled_with_its_transcript_and_cost(ledger):
+    job = a_job()
+    claim = await claimed(ledger, job)
+    commit = replace(a_commit(), state=JobState.CANCELLED, error_message="it was cancelled")
+    record = await ledger.commit(claim, commit, NOW + 1, DAY)
+    assert record == await ledger.get(job.job_id)
+    assert (record.state, record.error_message) == (JobState.CANCELLED, "it was cancelled")
+    assert (await ledger.commit(claim, commit, NOW + 2, DAY)).event == record.event
+    head = (await claimed(ledger, a_job(job.request.chat_id), NOW + 3)).head
+    assert (head.version, head.turns, head.cost_usd) == (1, 1, 0.5)
+    assert head.segments == commit.segments
+
+
+@pytest.mark.parametrize("first", ["commit", "cancel"])
+async def test_of_an_answer_and_a_cancel_the_first_is_the_outcome(ledger, first):
+    claim = await claimed(ledger, a_job())
+    ends = {
+        "commit": lambda: ledger.commit(claim, a_commit(), NOW + 1, DAY),
+        "cancel": lambda: ledger.cancel(claim, "{}", "it was cancelled", NOW + 1),
+    }
+    record = await ends.pop(first)()
+    [later] = ends.values()
+    with pytest.raises(LeaseLostError):
+        await later()
+    assert await ledger.get(claim.job.job_id) == record
+
+
+async def test_a_replayed_dead_letter_forgets_what_was_asked_before(ledger):
+    job = a_job()
+    claim = await claimed(ledger, job)
+    await ledger.mark_published(await ledger.fail(claim, "{}", "c", "t", NOW + 1), NOW + 1)
+    await ask_to_cancel(ledger, job.job_id, NOW + 2)
+    again = await claimed(ledger, replace(job, dead_letter_attempt=1), NOW + 3)
+    assert again.cancel is None
+    assert await ledger.cancel_request(job.job_id, NOW + 4) is None
+    await ledger.release(again, Pause("code", "text", Spent(), 0), NOW + 5)
+    assert (await claimed(ledger, job, NOW + 6)).cancel is None
+    await ask_to_cancel(ledger, job.job_id, NOW + 7)
+    assert await ledger.cancel_request(job.job_id, NOW + 8) is not None
 
 
 async def test_a_job_id_of_another_chat_is_a_conflict(ledger):

@@ -10,6 +10,7 @@ ENDS = {
     "completed": JobState.PUBLISHED,
     "failed": JobState.FAILED,
     "rejected": JobState.REJECTED,
+    "cancelled": JobState.CANCELLED,
 }
 
 
@@ -20,6 +21,7 @@ def violations(system):
         *system.violations,
         *_nothing_is_lost(system, jobs),
         *_one_effect_per_job(system, jobs),
+        *_cancelled(system, jobs),
         *_order(system),
         *_nothing_is_torn(system, jobs),
     ]
@@ -28,6 +30,14 @@ def violations(system):
 def outcomes(system, job_id):
     """The kinds of the job's events: completed, failed, rejected."""
     return {event["type"].rpartition(".")[2] for event in system.events_of(job_id)}
+
+
+def is_committed(event):
+    """Whether the chat knows of the turn that this event ends."""
+    kind, data = event["type"], event["data"]
+    return kind == "agent.job.completed" or (
+        kind == "agent.job.cancelled" and data["session_status"] is not None
+    )
 
 
 def committed_lines(system, chat):
@@ -62,10 +72,11 @@ def _nothing_is_lost(system, jobs):
 def _one_effect_per_job(system, jobs):
     for job_id, (chat, text) in jobs.items():
         completed = "completed" in outcomes(system, job_id)
+        committed = any(map(is_committed, system.events_of(job_id)))
         if len(outcomes(system, job_id)) > 1 and not _came_again(system, job_id):
             yield f"G2: {job_id} has {outcomes(system, job_id)}"
         times = prompts(committed_lines(system, chat)).count(text)
-        if times != completed:
+        if times != committed:
             yield f"G2: the transcript of chat {chat} has {text!r} {times} times"
         calls = _calls(text)
         for call in calls:
@@ -74,11 +85,21 @@ def _one_effect_per_job(system, jobs):
             if ran > 1 or (ran == 0 and not doubtful):
                 yield f"G2: {call} ran {ran} times"
         lines = Counter(committed_lines(system, chat))
-        if completed and any(lines[TOOL_LINE + call] == 0 for call in calls):
+        known = [call for call in calls if completed or (committed and system.effects[call])]
+        if any(lines[TOOL_LINE + call] == 0 for call in known):
             yield f"G2: the transcript does not know what {job_id} has done"
         for event in system.events_of(job_id):
             if event["id"] != f"{job_id}/{event['type'].rpartition('.')[2]}":
                 yield f"G2: {job_id} has an event {event['id']}"
+
+
+def _cancelled(system, jobs):
+    """What was to be cancelled before it began has not run."""
+    for job_id in jobs.keys() & system.cancelled_unbegun:
+        if "rejected" in outcomes(system, job_id):
+            continue  # with that it had ended; corrected, it began anew
+        if system.requests[job_id] or outcomes(system, job_id) != {"cancelled"}:
+            yield f"G2: {job_id} was cancelled before it began, and is {outcomes(system, job_id)}"
 
 
 def _order(system):
@@ -96,7 +117,7 @@ def _nothing_is_torn(system, jobs):
     results = defaultdict(dict)
     for job_id, (chat, _) in jobs.items():
         for event in system.events_of(job_id):
-            if event["type"] == "agent.job.completed":
+            if is_committed(event):
                 results[chat][job_id] = event["data"]
     for key, head in system.ledger.heads.items():
         chat = key.removeprefix("default/")
@@ -105,14 +126,21 @@ def _nothing_is_torn(system, jobs):
             yield f"G2: chat {chat} cost {head.cost_usd}, its results {cost}"
         if not head.version == head.turns == len(results[chat]):
             yield f"G4: chat {chat} has {head.turns} turns, {len(results[chat])} results"
-        told = [text.split()[0] for text in prompts(committed_lines(system, chat))]
-        for job_id, data in results[chat].items():
-            ref = data["response_ref"]
-            seen = (system.results.texts[ref["key"]] if ref else data["response"]).split()
-            if seen != told[: told.index(job_id) + 1] if job_id in told else True:
-                yield f"G4: {job_id} was answered from {seen}, the chat was told {told}"
-            if data["session_id"] != head.session_id:
-                yield f"G4: {job_id} ran in another session"
+        yield from _one_history(system, head, chat, results[chat])
+
+
+def _one_history(system, head, chat, results):
+    """Each answer was given from what the chat had been told until then, and in its session."""
+    told = [text.split()[0] for text in prompts(committed_lines(system, chat))]
+    for job_id, data in results.items():
+        if data["session_id"] != head.session_id:
+            yield f"G4: {job_id} ran in another session"
+        if "cancelled" in outcomes(system, job_id):
+            continue
+        ref = data["response_ref"]
+        seen = (system.results.texts[ref["key"]] if ref else data["response"]).split()
+        if seen != told[: told.index(job_id) + 1] if job_id in told else True:
+            yield f"G4: {job_id} was answered from {seen}, the chat was told {told}"
 
 
 def _calls(text):

@@ -72,12 +72,12 @@ async def _answer(process, turn, checkout):
         if call in done:
             continue
         if not await run.think():
-            return run.result(timed_out=True)
+            return run.cut_short()
         if not await run.use(call):
             return AgentFailure("mirror", "a call could not be recorded")
     for _ in range(2):
         if not await run.think():
-            return run.result(timed_out=True)
+            return run.cut_short()
     if "flaky" in words and process.system.requests[job] == 1:
         return run.result(is_error=True, api_error_status=529)
     checkout.transcript.append(f"answer:{job}")
@@ -100,10 +100,20 @@ class _Run:
         return known
 
     async def think(self):
-        """One model call; False when there is no time left for it."""
+        """One model call; False when there is no time left for it, or it was interrupted."""
         if self._seconds + THINKING_SECONDS > self._turn.seconds:
             return False
-        await self._process.ports.clock.sleep(THINKING_SECONDS)
+        thinking = asyncio.ensure_future(self._process.ports.clock.sleep(THINKING_SECONDS))
+        stopping = asyncio.ensure_future(self._turn.cancelled.wait())
+        try:
+            await asyncio.wait({thinking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await self._process.running()
+            if not thinking.done():
+                return False
+            await thinking
+        finally:
+            thinking.cancel()
+            stopping.cancel()
         self._seconds += THINKING_SECONDS
         self._calls += 1
         return True
@@ -136,7 +146,11 @@ class _Run:
     async def _effect(self, call):
         self._process.system.effects[call] += 1
 
-    def result(self, *, padding="", timed_out=False, is_error=False, api_error_status=None):
+    def cut_short(self):
+        cancelled = self._turn.cancelled.is_set()
+        return self.result(timed_out=not cancelled, cancelled=cancelled)
+
+    def result(self, *, padding="", timed_out=False, cancelled=False, **error):
         prompts = [
             line.removeprefix(USER_LINE).split()[0]
             for line in self._checkout.transcript
@@ -145,12 +159,12 @@ class _Run:
         self._process.system.reported[self._turn.job_id] += DOLLARS * self._calls
         return AgentResult(
             session_id=self._turn.session_id,
-            subtype="error_during_execution" if timed_out else "success",
-            is_error=is_error or timed_out,
-            api_error_status=api_error_status,
+            subtype="error_during_execution" if timed_out or cancelled else "success",
             timed_out=timed_out,
+            cancelled=cancelled,
             text=" ".join(prompts) + " " + padding,
             cost_usd=DOLLARS * self._calls,
             num_turns=self._calls,
             duration_ms=int(self._seconds * 1000),
+            **({"is_error": timed_out or cancelled} | error),
         )

@@ -235,7 +235,7 @@ class _Ledger(_Port):
 
     def __getattr__(self, method):
         call = super().__getattr__(method)
-        if method not in {"extend", "commit", "release", "fail"}:
+        if method not in {"extend", "commit", "release", "fail", "cancel"}:
             return call
         system, inner = self._process.system, getattr(self._inner, method)
 

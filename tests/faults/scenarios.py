@@ -1,7 +1,9 @@
 """What is processed while faults happen: each kind of message, and each of its endings."""
 
+from dataclasses import replace
+
 from tests.faults.process import Fault
-from tests.faults.simulation import Scenario
+from tests.faults.simulation import NEVER, Scenario
 from worker.domain.policy import Policy
 
 LAMBDA_SECONDS = 60.0
@@ -20,11 +22,22 @@ _CHATS = (
     ("j-3", "", "2", {}),
 )
 
+
+def _watched(seconds):
+    return Policy(cancel_poll_seconds=seconds)
+
+
+_UNWATCHED = _watched(NEVER)
+
 SCENARIOS = (
     Scenario("a plain turn", _one()),
     Scenario("three tool calls", _one("tools=3")),
     Scenario("a turn that fails once", _one("tools=1 flaky")),
-    Scenario("a turn that fails for good", _one("tools=1 poison"), Policy(max_attempts=3)),
+    Scenario(
+        "a turn that fails for good",
+        _one("tools=1 poison"),
+        replace(_UNWATCHED, max_attempts=3),
+    ),
     Scenario("a rejected message", _one(model="gpt-4")),
     Scenario("a large result", _one("large")),
     Scenario("two messages of a chat beside one of another", _CHATS, slots=2),
@@ -33,6 +46,21 @@ SCENARIOS = (
     Scenario("a conversation with one worker", _CONVERSATION),
     Scenario("a conversation that two workers share", _CONVERSATION, workers=2),
     Scenario("chats on Lambda", _CHATS, lambda_seconds=840.0),
+    Scenario("a job that is cancelled before it begins", _CHATS, cancel_at=0.0),
+    Scenario("a turn that is cancelled", _one("tools=2"), _watched(20.0), cancel_at=30.0),
+    Scenario("a turn that is cancelled as it ends", _one(), _watched(25.0), cancel_at=30.0),
+    Scenario(
+        "a turn that is cancelled between two slices",
+        _one("tools=3"),
+        _UNWATCHED,
+        lambda_seconds=LAMBDA_SECONDS,
+        cancel_at=40.0,
+    ),
+    Scenario(
+        "a job that is cancelled while it waits for its next attempt",
+        _one("tools=1 flaky"),
+        cancel_at=76.5,
+    ),
     Scenario(
         "a queue that does not keep a message hidden",
         _one("tools=6"),

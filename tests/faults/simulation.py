@@ -12,6 +12,9 @@ from worker.domain.policy import Policy
 
 LIMIT_SECONDS = 3600.0
 
+NEVER = 1e9
+"""Between two looks at a control record: a call that cannot matter is not a case of its own."""
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -19,12 +22,14 @@ class Scenario:
 
     name: str
     messages: tuple
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default_factory=lambda: Policy(cancel_poll_seconds=NEVER))
     slots: int = 1
     lambda_seconds: float | None = None
     workers: int = 1
     always: dict = field(default_factory=dict)
     """Faults of every call of a kind, besides those of the single case."""
+    cancel_at: float | None = None
+    """Seconds after which somebody asks for the end of the first message's job."""
 
 
 @dataclass
@@ -42,6 +47,11 @@ async def simulate(scenario, faults):
     system = System()
     for job_id, text, chat, fields in scenario.messages:
         system.send(f"{job_id} {text}".strip(), chat, job_id=job_id, **fields)
+    if scenario.cancel_at is not None:
+        begun = asyncio.get_running_loop().time()
+        asyncio.get_running_loop().call_at(
+            begun + scenario.cancel_at, system.cancel, scenario.messages[0][0]
+        )
     workers = Workers(system, scenario, faults)
     course = Course(system, workers.calls)
     begun = system.clock.now()

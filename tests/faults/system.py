@@ -9,6 +9,7 @@ import json
 from collections import Counter
 
 from contracts import message_group_id
+from contracts.control import CancelRequest
 from tests.faults.virtual_time import LoopClock
 from worker.adapters.memory import (
     MemoryCheckouts,
@@ -35,6 +36,7 @@ class System:
         self.effects = Counter()  # what tools did, by call
         self.in_doubt = set()  # calls whose worker was cut off between record and effect
         self.reported = Counter()  # dollars that the agent told to its worker, by job
+        self.cancelled_unbegun = set()  # jobs whose end was asked for before anybody had them
         self.requests = Counter()  # how often the model was asked, by job
         self.sent = []  # (chat, job id, text, message) in the order sent
         self.steps = []  # the calls of all workers, by name
@@ -58,6 +60,12 @@ class System:
         self.sent.append((chat, job_id, text, message))
         self.inbox.send(message)
         return message
+
+    def cancel(self, job_id):
+        """Somebody asks for the end of a job."""
+        if job_id not in self.ledger.jobs:
+            self.cancelled_unbegun.add(job_id)
+        self.ledger.controls[job_id] = CancelRequest(self.clock.now(), "ada")
 
     def events_of(self, job_id):
         return [event for event in self.publisher.seen if event["data"]["job_id"] == job_id]
@@ -90,7 +98,10 @@ class WatchedInbox(MemoryInbox):
         job_id = json.loads(message.body)["job_id"]
         kinds = {event["type"] for event in self._system.events_of(job_id)}
         letters = {m.message_id for m, _ in self.dead_letters}
-        if "agent.job.completed" not in kinds and message.message_id not in letters:
+        if (
+            not kinds & {"agent.job.completed", "agent.job.cancelled"}
+            and message.message_id not in letters
+        ):
             self._system.violated("G3", f"{message.message_id} ({job_id}) was deleted unfinished")
         await super().delete(message)
 

@@ -49,7 +49,7 @@ def test_no_fault_breaks_a_guarantee(scenario, small_events, capsys):
             assert _broken(course) == [], case
             assert course.seconds <= _patience(scenario, plain), case
             if fault in ERRORS and not _unknowable(plain.calls[step - 1]):
-                assert course.system.reported == _charged(course), case
+                assert +course.system.reported == _charged(course), case
             singles[step, fault] = course.calls
         pairs = [
             (first, fault, second, other)

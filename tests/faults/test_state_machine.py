@@ -29,7 +29,7 @@ from worker.domain.policy import Policy
 ALL = os.environ.get("FAULTS") == "all"
 CHATS = ("1", "2")
 MAX_WORKERS = 4
-POLICY = Policy(max_attempts=3)
+POLICY = Policy(max_attempts=3, cancel_poll_seconds=20.0)
 DRAINED_SECONDS = 4 * 3600.0
 POLL_SECONDS = 1
 CALL_SECONDS = 0.05
@@ -76,6 +76,13 @@ class Workers(RuleBasedStateMachine):
     def send_again(self, job):
         chat, job_id, text, fields = job
         self.system.send(text, chat, job_id=job_id, **fields)
+
+    @rule(job=jobs)
+    def cancel(self, job):
+        self.loop.run_until_complete(self._cancel(job[1]))
+
+    async def _cancel(self, job_id):
+        self.system.cancel(job_id)
 
     @rule(job=jobs)
     def send_corrected(self, job):

@@ -27,8 +27,8 @@ def a_ledger_without_a_fence(patch):
 def a_lease_that_is_never_seen(patch):
     decide = memory.decide_claim
 
-    def greedy(job, record, head, now):
-        return decide(job, record, replace(head, lease=None), now)
+    def greedy(job, record, head, now, *asked):
+        return decide(job, record, replace(head, lease=None), now, *asked)
 
     patch(memory, "decide_claim", greedy)
 
@@ -36,8 +36,8 @@ def a_lease_that_is_never_seen(patch):
 def a_lease_that_never_ends(patch):
     decide = memory.decide_claim
 
-    def waits(job, record, head, now):
-        return Busy(60) if head.lease is not None else decide(job, record, head, now)
+    def waits(job, record, head, now, *asked):
+        return Busy(60) if head.lease is not None else decide(job, record, head, now, *asked)
 
     patch(memory, "decide_claim", waits)
 
@@ -45,10 +45,10 @@ def a_lease_that_never_ends(patch):
 def a_job_that_runs_at_each_delivery(patch):
     decide = memory.decide_claim
 
-    def again(job, record, head, now):
+    def again(job, record, head, now, *asked):
         if record is not None and record.state is JobState.PUBLISHED:
             return Run(record.attempt + 1, record.attempt + 1, head.generation + 1, takeover=False)
-        return decide(job, record, head, now)
+        return decide(job, record, head, now, *asked)
 
     patch(memory, "decide_claim", again)
 

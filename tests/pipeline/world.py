@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 from contracts import message_group_id
+from contracts.control import CancelRequest
 from worker.adapters.memory import (
     ManualClock,
     MemoryAgent,
@@ -76,6 +77,10 @@ class World:
         )
         self.inbox.send(message)
         return message
+
+    def cancel(self, job_id, by="ada"):
+        """Ask for the end of a job, as a bot does."""
+        self.ledger.controls[job_id] = CancelRequest(self.clock.now(), by)
 
     async def step(self, ports=None):
         """Receive one message, process it, carry out its disposition; None: nothing to receive."""

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from contracts import JobRequest
+from contracts.control import CancelRequest
 from worker.domain.claim import Busy, Conflict, Deliver, Finished, Run, decide_claim
 from worker.domain.job import Job, JobRecord, JobState
 from worker.domain.policy import Policy, narrow
 from worker.domain.session import Lease, SessionHead
 
 NOW = 1000.0
+ASKED = CancelRequest(NOW - 5, "ada")
 KEY = "default/1"
 REQUEST = JobRequest(user_message="hello", chat_id="1")
 JOB = Job("j-1", KEY, REQUEST, narrow(Policy(), REQUEST))
@@ -82,6 +84,34 @@ def test_a_replayed_dead_letter_whose_job_was_answered_does_not_run(state):
     record = replace(RUNNING, state=state, published_at=None)
     replayed = replace(JOB, dead_letter_attempt=2)
     assert decide_claim(replayed, record, HEAD, NOW) == Deliver(record)
+
+
+def test_a_job_that_is_cancelled_before_it_began_is_claimed_to_be_ended():
+    assert decide_claim(JOB, None, HEAD, NOW, ASKED) == Run(1, 1, 8, takeover=False, cancel=ASKED)
+
+
+@pytest.mark.parametrize("left_by", [None, lease(expires_at=NOW)], ids=["failed", "cut off"])
+def test_a_job_that_is_cancelled_between_two_attempts_is_claimed_to_be_ended(left_by):
+    run = decide_claim(JOB, RUNNING, replace(HEAD, lease=left_by), NOW, ASKED)
+    assert run == Run(3, 1, 8, takeover=left_by is not None, cancel=ASKED)
+
+
+def test_a_job_that_is_cancelled_while_it_runs_is_its_worker_s_to_end():
+    assert decide_claim(JOB, RUNNING, replace(HEAD, lease=lease()), NOW, ASKED) == Busy(60)
+
+
+@pytest.mark.parametrize("state", set(JobState) - {JobState.RUNNING, JobState.REJECTED})
+@pytest.mark.parametrize("published_at", [None, NOW - 1])
+def test_cancelling_a_job_that_has_ended_changes_nothing(state, published_at):
+    record = replace(RUNNING, state=state, published_at=published_at)
+    asked = decide_claim(JOB, record, HEAD, NOW, ASKED)
+    assert asked == decide_claim(JOB, record, HEAD, NOW)
+
+
+def test_what_was_asked_of_a_failed_job_is_not_meant_for_its_replay():
+    record = replace(RUNNING, state=JobState.FAILED, published_at=NOW - 1)
+    replayed = replace(JOB, dead_letter_attempt=2)
+    assert decide_claim(replayed, record, HEAD, NOW, ASKED) == Run(3, 3, 8, takeover=False)
 
 
 def test_a_job_id_of_another_chat_is_a_conflict():

@@ -7,9 +7,10 @@ belongs to one chat, so one lease serves both and the heartbeat is one small wri
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contracts.control import CancelRequest, cancel_request, control_key
 from worker.adapters.aws import Aws, RefusedError
 from worker.adapters.items import (
     head_of,
@@ -55,8 +56,8 @@ class DynamoLedger:
 
     async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
         for _ in range(CLAIM_RACES):
-            record, head = await self._read(job)
-            standing = decide_claim(job, record, head, now)
+            record, head, cancel = await self._read(job, now)
+            standing = decide_claim(job, record, head, now, cancel)
             if not isinstance(standing, Run):
                 return standing
             claim = Claim(
@@ -73,25 +74,49 @@ class DynamoLedger:
                 spent=record.spent if record else Spent(),
                 claimed_at=now,
                 history=history_at_claim(standing, record, head),
+                cancel=standing.cancel,
             )
-            if await self._write_claim(claim, record, now, lease_seconds):
+            # A request that is not heeded now was for a job that had ended: nor shall it be later.
+            forgotten = [] if standing.cancel == cancel else [self._heeded(job)]
+            if await self._write_claim(claim, record, now, lease_seconds, forgotten):
                 return claim
         raise UnavailableError("dynamodb", f"claim of {job.job_id} lost {CLAIM_RACES} races")
 
-    async def _read(self, job: Job) -> tuple[JobRecord | None, SessionHead]:
+    async def _read(
+        self, job: Job, now: float
+    ) -> tuple[JobRecord | None, SessionHead, CancelRequest | None]:
         answer = await self._aws.call(
             "dynamodb",
             "transact_get_items",
             TransactItems=[
                 {"Get": {"TableName": self._jobs, "Key": _job_key(job.job_id)}},
                 {"Get": {"TableName": self._sessions, "Key": _session_key(job.session_key)}},
+                {"Get": {"TableName": self._jobs, "Key": control_key(job.job_id)}},
             ],
         )
-        job_item, head_item = (response.get("Item") for response in answer["Responses"])
-        return record_of(job_item) if job_item else None, head_of(job.session_key, head_item)
+        items = [response.get("Item") for response in answer["Responses"]]
+        return (
+            record_of(items[0]) if items[0] else None,
+            head_of(job.session_key, items[1]),
+            cancel_request(items[2], now),
+        )
+
+    def _heeded(self, job: Job) -> dict[str, Any]:
+        return update_of(
+            self._jobs,
+            control_key(job.job_id),
+            {"action": "none"},
+            condition="attribute_exists(job_id)",
+            seen={},
+        )
 
     async def _write_claim(
-        self, claim: Claim, record: JobRecord | None, now: float, lease_seconds: float
+        self,
+        claim: Claim,
+        record: JobRecord | None,
+        now: float,
+        lease_seconds: float,
+        others: Sequence[dict[str, Any]],
     ) -> bool:
         """One transaction, on condition that both rows are as they were read."""
         head, request = claim.head, claim.job.request
@@ -153,7 +178,7 @@ class DynamoLedger:
             },
         )
         try:
-            await self._transact(job_update, session_update)
+            await self._transact(job_update, session_update, *others)
         except RefusedError as exc:
             if exc.code == "TransactionCanceledException":
                 return False
@@ -181,20 +206,23 @@ class DynamoLedger:
     async def commit(
         self, claim: Claim, commit: Commit, now: float, session_ttl_seconds: float
     ) -> JobRecord:
-        head = claim.head
+        head, state = claim.head, commit.state
+        why = {"error_code": "cancelled", "error_message": commit.error_message}
+        error = why if state is JobState.CANCELLED else {}
         job_update = self._end(
             claim,
             {
-                "state": JobState.ANSWERED.value,
+                "state": state.value,
                 "unfinished": unfinished_row("unpublished", claim.job.job_id),
                 "event": commit.event,
                 "session_id": commit.session_id,
                 "cost_usd": commit.cost_usd,
                 "num_turns": commit.num_turns,
-                **ended_row("completed", claim.job.job_id, now),
+                **ended_row("cancelled" if error else "completed", claim.job.job_id, now),
+                **error,
             },
             now,
-            remove=("error_code", "error_message"),
+            remove=() if error else ("error_code", "error_message"),
         )
         session_update = self._free(
             claim,
@@ -210,8 +238,8 @@ class DynamoLedger:
                 "expires_at": int(now + session_ttl_seconds + ROW_MARGIN_SECONDS),
             },
         )
-        await self._fenced(claim, JobState.ANSWERED, job_update, session_update)
-        return _ended(claim, JobState.ANSWERED, now, event=commit.event)
+        await self._fenced(claim, state, job_update, session_update)
+        return _ended(claim, state, now, event=commit.event, **error)
 
     async def release(self, claim: Claim, pause: Pause, now: float) -> None:
         changes: dict[str, object] = {
@@ -228,9 +256,18 @@ class DynamoLedger:
     async def fail(
         self, claim: Claim, event: str, code: str, message: str, now: float
     ) -> JobRecord:
+        return await self._abandon(claim, JobState.FAILED, event, code, message, now)
+
+    async def cancel(self, claim: Claim, event: str, message: str, now: float) -> JobRecord:
+        return await self._abandon(claim, JobState.CANCELLED, event, "cancelled", message, now)
+
+    async def _abandon(
+        self, claim: Claim, state: JobState, event: str, code: str, message: str, now: float
+    ) -> JobRecord:
+        """End the job; its chat stays as it was."""
         history = claim.ended(code, message, now)
         changes: dict[str, object] = {
-            "state": JobState.FAILED.value,
+            "state": state.value,
             "unfinished": unfinished_row("unpublished", claim.job.job_id),
             "event": event,
             "error_code": code,
@@ -239,19 +276,25 @@ class DynamoLedger:
             "cost_usd": claim.spent.cost_usd,
             "num_turns": claim.spent.num_turns,
             "history": history_rows(history),
-            **ended_row("failed", claim.job.job_id, now),
+            **ended_row(state.value, claim.job.job_id, now),
         }
         job_update = self._end(claim, changes, now)
-        await self._fenced(claim, JobState.FAILED, job_update, self._free(claim, {}))
+        await self._fenced(claim, state, job_update, self._free(claim, {}))
         return _ended(
             claim,
-            JobState.FAILED,
+            state,
             now,
             event=event,
             error_code=code,
             error_message=message,
             history=history,
         )
+
+    async def cancel_request(self, job_id: str, now: float) -> CancelRequest | None:
+        answer = await self._aws.call(
+            "dynamodb", "get_item", TableName=self._jobs, Key=control_key(job_id)
+        )
+        return cancel_request(answer.get("Item"), now)
 
     async def reject(self, record: JobRecord) -> JobRecord:
         row = {

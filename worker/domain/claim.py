@@ -13,6 +13,7 @@ condition `generation = 7` and changes nothing.
 
 from dataclasses import dataclass, field
 
+from contracts.control import CancelRequest
 from worker.domain.history import AttemptEnd, with_end
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.session import SessionHead, SessionPlan
@@ -21,13 +22,15 @@ from worker.domain.session import SessionHead, SessionPlan
 @dataclass(frozen=True, slots=True)
 class Run:
     """Claim it as this attempt and generation. `first_attempt` starts a new series of attempts
-    after a replay from the DLQ; `takeover` says that an earlier run was cut off.
+    after a replay from the DLQ; `takeover` says that an earlier run was cut off. With `cancel` the
+    claim is to end the job; the agent does not run.
     """
 
     attempt: int
     first_attempt: int
     generation: int
     takeover: bool
+    cancel: CancelRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Claim:
     spent: Spent = field(default_factory=Spent)
     claimed_at: float = 0.0
     history: tuple[AttemptEnd, ...] = ()
+    cancel: CancelRequest | None = None
+    """Somebody asked, before this claim, for the job to be cancelled."""
 
     @property
     def attempts_used(self) -> int:
@@ -90,8 +95,14 @@ Standing = Run | Busy | Deliver | Finished | Conflict
 ClaimResult = Claim | Busy | Deliver | Finished | Conflict
 
 
-def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: float) -> Standing:
-    """What a delivery of `job` means, given its record and its chat's head."""
+def decide_claim(
+    job: Job,
+    record: JobRecord | None,
+    head: SessionHead,
+    now: float,
+    cancel: CancelRequest | None = None,
+) -> Standing:
+    """What a delivery of `job` means, given its record, its chat's head and its control record."""
     # A rejected message may have had no readable chat: its record belongs to none.
     if record is not None and record.session_key not in {"", job.session_key}:
         return Conflict(record)
@@ -101,7 +112,7 @@ def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: flo
         return Busy(head.lease.expires_at - now)
     generation = head.generation + 1
     if record is None:
-        return Run(attempt=1, first_attempt=1, generation=generation, takeover=False)
+        return Run(1, 1, generation, takeover=False, cancel=cancel)
     # A replay begins a new series of attempts, whatever state the job was left in.
     replayed = job.dead_letter_attempt == record.attempt
     goes_on = record.state is JobState.RUNNING and not replayed
@@ -111,6 +122,8 @@ def decide_claim(job: Job, record: JobRecord | None, head: SessionHead, now: flo
         generation=generation,
         # A lease that was neither released nor renewed is what a crash leaves behind.
         takeover=head.lease is not None and head.lease.job_id == job.job_id,
+        # What was asked of a job that had ended changed nothing, and is not meant for its replay.
+        cancel=cancel if record.state is JobState.RUNNING else None,
     )
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contracts import (
+    JobCancelled,
+    JobCancelledEvent,
     JobCompleted,
     JobCompletedEvent,
     JobFailed,
@@ -21,6 +23,8 @@ from worker.domain.turn import Conclude, spent_by
 
 MAX_EVENT_BYTES = 240 * 1024
 """SNS and EventBridge both take 256 KiB, attributes and envelope included."""
+
+NOT_RUN = "the job was cancelled before its turn was run"
 
 BEGINNING_CHARACTERS = 4000
 """How much of a response that is too large stays in the event."""
@@ -48,6 +52,32 @@ def completed_event(claim: Claim, conclusion: Conclude, now: float) -> JobComple
         attempt=claim.attempt,
     )
     return JobCompletedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+
+
+def cancelled_event(claim: Claim, conclusion: Conclude | None, now: float) -> JobCancelledEvent:
+    """The job was cancelled: its turn interrupted, or not begun (again)."""
+    request = claim.cancel
+    result = conclusion.result if conclusion else None
+    total = claim.spent.plus(spent_by(result)) if result else claim.spent
+    data = JobCancelled(
+        **_about(claim),
+        error_message=(conclusion and conclusion.error_message) or NOT_RUN,
+        response=result.text[:BEGINNING_CHARACTERS] if result else "",
+        session_id=claim.plan.session_id if conclusion else claim.head.session_id,
+        session_status=claim.plan.status if conclusion else None,
+        session_note=claim.plan.note if conclusion else None,
+        model=claim.job.spec.model,
+        cost_usd=total.cost_usd,
+        num_turns=total.num_turns,
+        stop_reason="cancelled",
+        usage=result.usage if result else {},
+        duration_ms=total.duration_ms,
+        attempt=claim.attempt,
+        started=conclusion is not None or claim.attempt > 1,
+        cancelled_by=request and request.requested_by,
+        requested_at=request and _utc(request.requested_at),
+    )
+    return JobCancelledEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
 
 
 def too_large(event: str) -> bool:

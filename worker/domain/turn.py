@@ -31,6 +31,8 @@ class AgentResult:
     timed_out: bool = False
     cut_short: bool = False
     """A limit ended it that is not the job's: the agent's process had turns before this one."""
+    cancelled: bool = False
+    """It was interrupted because its job was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,13 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """The job is cancelled, and this attempt has left nothing that could be committed as it is:
+    what it did is recorded, and the message comes back at once for the claim that ends the job.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """The host's time is up (or a limit of its process reached) and the job's is not: nothing is
     committed, what was done is recorded, and the message goes back to the head of its group to be
@@ -84,25 +93,39 @@ class Slice:
     """
 
 
-Verdict = Conclude | Again | GiveUp | Slice
+Verdict = Conclude | Again | GiveUp | Slice | Halt
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What is left to a job. `by_host`: it is the host's time limit that ends the turn, not the
-    job's own; `slices_left`: how often it may still be continued after that.
+    job's own; `slices_left`: how often it may still be continued after that; `cancelled`: somebody
+    has asked for its end.
     """
 
     attempts_used: int
     max_attempts: int
     by_host: bool = False
     slices_left: int = 0
+    cancelled: bool = False
 
 
 def judge(outcome: AgentOutcome, allowed: Allowance, dice: random.Random) -> Verdict:
-    """Commit, continue, try again, or give up. `dice` gives the jitter."""
+    """Commit, continue, try again, or give up. `dice` gives the jitter.
+
+    A turn that was done before it could be interrupted is not cancelled: it has its result.
+    """
+    verdict = _judge(outcome, allowed, dice)
+    return Halt() if allowed.cancelled and not isinstance(verdict, Conclude) else verdict
+
+
+def _judge(
+    outcome: AgentOutcome, allowed: Allowance, dice: random.Random
+) -> Conclude | Again | GiveUp | Slice:
     attempts_used, max_attempts = allowed.attempts_used, allowed.max_attempts
     match outcome:
+        case AgentResult(cancelled=True):
+            return cancelled(outcome)
         case AgentResult(timed_out=True) if allowed.by_host and allowed.slices_left > 0:
             return Slice()
         case AgentResult(cut_short=True) if allowed.slices_left > 0:
@@ -154,6 +177,12 @@ def spent_by(outcome: AgentOutcome) -> Spent:
     if isinstance(outcome, AgentResult):
         return Spent(outcome.cost_usd, outcome.num_turns, outcome.duration_ms)
     return Spent()
+
+
+def cancelled(result: AgentResult) -> Conclude:
+    """The turn happened as far as it came."""
+    message = "the job was cancelled and its turn interrupted; send another message to go on"
+    return Conclude(result, is_error=True, error_message=message, stop_reason="cancelled")
 
 
 def _conclude(result: AgentResult, *, sliced_out: bool) -> Conclude:

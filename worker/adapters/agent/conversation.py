@@ -1,8 +1,10 @@
 """Talking to a connected CLI: ask, listen until the result, interrupt what takes too long."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from claude_agent_sdk import (
@@ -37,13 +39,18 @@ class Conversation:
 
     async def run(self) -> AgentOutcome:
         limit = self._turn.seconds
+        if self._turn.cancelled.is_set():
+            return AgentFailure("no_result", "the job was cancelled before the agent was asked")
         try:
-            async with asyncio.timeout(None if math.isinf(limit) else limit):
+            async with (
+                asyncio.timeout(None if math.isinf(limit) else limit) as time,
+                _ended_by(self._turn.cancelled, time),
+            ):
                 await self._client.query(self._turn.prompt)
                 return await self._watched()
         except TimeoutError:
             pass
-        return await self._interrupted(timed_out=True) or AgentFailure(
+        return await self._interrupted() or AgentFailure(
             "hung",
             f"the turn reached its time limit of {limit:g} s and did not stop when interrupted, "
             f"within {INTERRUPT_SECONDS:g} s",
@@ -62,20 +69,26 @@ class Conversation:
         except TimeoutError:
             if not quiet.expired():
                 raise
-            await self._interrupted(timed_out=False)
+            await self._interrupted()
             return AgentFailure(
                 "stalled", f"the model sent nothing for {self._silence:g} s (MODEL_SILENCE_SECONDS)"
             )
         return AgentFailure("no_result", "the CLI ended its output without a result")
 
-    async def _interrupted(self, *, timed_out: bool) -> AgentOutcome | None:
+    async def _interrupted(self) -> AgentOutcome | None:
         """The result of an interrupted turn; None if it does not stop."""
+        cancelled = self._turn.cancelled.is_set()
         try:
             async with asyncio.timeout(INTERRUPT_SECONDS):
                 await self._client.interrupt()
                 async for message in self._messages():
                     if isinstance(message, ResultMessage):
-                        return self._outcome(message, timed_out=timed_out)
+                        outcome = self._outcome(message)
+                        if isinstance(outcome, AgentFailure):
+                            return outcome
+                        # It may have been done just before; then it has its result.
+                        cut = cancelled and outcome.is_error
+                        return replace(outcome, cancelled=cut, timed_out=not cancelled)
         except TimeoutError:
             pass
         return None
@@ -94,7 +107,7 @@ class Conversation:
                     pass
             yield message
 
-    def _outcome(self, message: ResultMessage, *, timed_out: bool = False) -> AgentOutcome:
+    def _outcome(self, message: ResultMessage) -> AgentOutcome:
         if self._mirror_error is not None:
             return AgentFailure("mirror", f"the transcript is incomplete: {self._mirror_error}")
         if message.session_id != self._turn.session_id:
@@ -102,10 +115,26 @@ class Conversation:
                 "mirror",
                 f"the CLI answered for session {message.session_id}, not {self._turn.session_id}",
             )
-        return _result(message, timed_out=timed_out)
+        return _result(message)
 
 
-def _result(message: ResultMessage, *, timed_out: bool) -> AgentResult:
+@contextlib.asynccontextmanager
+async def _ended_by(event: asyncio.Event, time: asyncio.Timeout) -> AsyncIterator[None]:
+    """The time is up as soon as the event is set."""
+
+    async def end() -> None:
+        await event.wait()
+        if not time.expired():
+            time.reschedule(asyncio.get_running_loop().time())
+
+    ending = asyncio.create_task(end())
+    try:
+        yield
+    finally:
+        ending.cancel()
+
+
+def _result(message: ResultMessage) -> AgentResult:
     return AgentResult(
         session_id=message.session_id,
         subtype=message.subtype,
@@ -120,7 +149,6 @@ def _result(message: ResultMessage, *, timed_out: bool) -> AgentResult:
         duration_ms=message.duration_ms,
         usage=_usage(message),
         errors=tuple(message.errors or ()),
-        timed_out=timed_out,
     )
 
 

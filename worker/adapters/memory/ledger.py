@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from contracts.control import CancelRequest
 from worker.domain.claim import Claim, ClaimResult, Run, decide_claim, history_at_claim
 from worker.domain.errors import LeaseLostError
 from worker.domain.job import Job, JobRecord, JobState, Spent
@@ -15,13 +16,17 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.jobs: dict[str, JobRecord] = {}
         self.heads: dict[str, SessionHead] = {}
+        self.controls: dict[str, CancelRequest] = {}
 
     async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
         record = self.jobs.get(job.job_id)
         head = self.heads.get(job.session_key, SessionHead(job.session_key))
-        standing = decide_claim(job, record, head, now)
+        cancel = self.controls.get(job.job_id)
+        standing = decide_claim(job, record, head, now, cancel)
         if not isinstance(standing, Run):
             return standing
+        if standing.cancel is None:
+            self.controls.pop(job.job_id, None)
         created_at = record.created_at if record else now
         slices, spent = (record.slices, record.spent) if record else (0, Spent())
         history = history_at_claim(standing, record, head)
@@ -58,6 +63,7 @@ class MemoryLedger:
             spent=spent,
             claimed_at=now,
             history=history,
+            cancel=standing.cancel,
         )
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
@@ -71,9 +77,9 @@ class MemoryLedger:
     async def commit(
         self, claim: Claim, commit: Commit, now: float, session_ttl_seconds: float
     ) -> JobRecord:
-        head = self._fenced(claim, JobState.ANSWERED)
+        head = self._fenced(claim, commit.state)
         record = self.jobs[claim.job.job_id]
-        if record.state is JobState.ANSWERED:
+        if record.state is commit.state:
             return record
         self.heads[head.session_key] = replace(
             head,
@@ -86,7 +92,15 @@ class MemoryLedger:
             expires_at=now + session_ttl_seconds,
             lease=None,
         )
-        return self._end(record, now, state=JobState.ANSWERED, event=commit.event)
+        cancelled = commit.state is JobState.CANCELLED
+        return self._end(
+            record,
+            now,
+            state=commit.state,
+            event=commit.event,
+            error_code="cancelled" if cancelled else None,
+            error_message=commit.error_message,
+        )
 
     async def release(self, claim: Claim, pause: Pause, now: float) -> None:
         head = self._fenced(claim)
@@ -105,12 +119,23 @@ class MemoryLedger:
     async def fail(
         self, claim: Claim, event: str, code: str, message: str, now: float
     ) -> JobRecord:
-        head = self._fenced(claim, JobState.FAILED)
+        return self._abandon(claim, JobState.FAILED, event, code, message, now)
+
+    async def cancel(self, claim: Claim, event: str, message: str, now: float) -> JobRecord:
+        return self._abandon(claim, JobState.CANCELLED, event, "cancelled", message, now)
+
+    async def cancel_request(self, job_id: str, now: float) -> CancelRequest | None:  # noqa: ARG002 - nothing expires here
+        return self.controls.get(job_id)
+
+    def _abandon(
+        self, claim: Claim, state: JobState, event: str, code: str, message: str, now: float
+    ) -> JobRecord:
+        head = self._fenced(claim, state)
         self.heads[head.session_key] = replace(head, lease=None)
         return self._end(
             self.jobs[claim.job.job_id],
             now,
-            state=JobState.FAILED,
+            state=state,
             event=event,
             error_code=code,
             error_message=message,
