@@ -206,4 +206,6 @@ def test_a_message_id_survives_the_dead_letter_queue_and_the_way_back():
 @pytest.mark.integration
 async def test_a_stale_receipt_is_no_error_because_the_fence_decides(own_queues):
     queue = Sqs(*own_queues)
-    await queue.inbox.extend(InboundMessage("m", "1", "b", receipt_handle="stale"), 10)
+    stale = InboundMessage("m", "1", "b", receipt_handle="stale")
+    await queue.inbox.extend(stale, 10)
+    await queue.inbox.delete(stale)

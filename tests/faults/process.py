@@ -74,14 +74,14 @@ class Process:
         self.ports = Ports(
             policy=policy,
             clock=_Clock(self),
-            inbox=_Port(self, system.inbox, "inbox"),
+            inbox=Port(self, system.inbox, "inbox"),
             ledger=_Ledger(self, system.ledger, "ledger"),
             checkouts=_Checkouts(self),
             agent=_Agent(self),
-            usage=_Port(self, system.usage, "usage"),
+            usage=Port(self, system.usage, "usage"),
             rules=MemoryRules(policy),
-            results=_Port(self, system.results, "results"),
-            publisher=_Port(self, system.publisher, "publisher"),
+            results=Port(self, system.results, "results"),
+            publisher=Port(self, system.publisher, "publisher"),
             journal=MemoryJournal(),
             owner=name,
         )
@@ -211,7 +211,7 @@ class LambdaService:
         await self._worker.checkouts.close()  # the sandbox's end
 
 
-class _Port:
+class Port:
     """A port, each of whose methods is a call."""
 
     def __init__(self, process, inner, name):
@@ -230,7 +230,7 @@ class _Port:
         return call
 
 
-class _Ledger(_Port):
+class _Ledger(Port):
     """Watches that a claim which was taken over changes nothing."""
 
     def __getattr__(self, method):
@@ -255,7 +255,7 @@ class _Ledger(_Port):
         return watched
 
 
-class _Queue(_Port):
+class _Queue(Port):
     """What a host needs of the queue besides: to receive."""
 
     def __init__(self, process):
@@ -301,7 +301,7 @@ class _Checkouts:
             await process.call("checkouts.close", stack.aclose)
 
 
-class _Checkout(_Port):
+class _Checkout(Port):
     """Attributes are the checkout's own; `record` and `seal` are calls."""
 
 

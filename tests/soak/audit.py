@@ -72,10 +72,10 @@ class Findings:
         return not any(self.violations.values())
 
 
-def audit(evidence: Evidence, environ: Mapping[str, str], folder: Path) -> Findings:
-    """Everything at once; `folder` is for what is restored."""
-    rows = state.records(environ)
-    chats = state.chats(evidence.chats, environ, folder)
+def audit(
+    evidence: Evidence, rows: Mapping[str, JobRecord], chats: Mapping[str, state.ChatState]
+) -> Findings:
+    """Everything at once, against the job table's rows and the restored chats."""
     findings = Findings()
     say = findings.violations
     if evidence.left_in_queue:

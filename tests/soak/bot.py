@@ -37,13 +37,15 @@ class Bot:
         self.messages = 0
 
     def send(self, order: Order) -> None:
-        """Each sending is a message of its own, that SQS does not take for a repeat."""
+        """Each sending is a message of its own, that SQS does not take for a repeat; its id looks
+        as if SQS had dead-lettered it, so that the ledger is asked for an earlier job.
+        """
         token = self._token if order.authorized else "of-somebody-else"
         answer = self._sqs.send_message(
             QueueUrl=self._queue_url,
             MessageBody=order.body,
             MessageGroupId=order.group,
-            MessageDeduplicationId=uuid.uuid4().hex,
+            MessageDeduplicationId=str(uuid.uuid4()),
             MessageAttributes={"auth_token": {"DataType": "String", "StringValue": token}},
         )
         self.messages += 1
@@ -110,7 +112,7 @@ class Listener:
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def topic_listener(topic_arn: str) -> Listener:
+def topic_listener(name: str, topic_arn: str) -> Listener:
     def subscribe(queue_arn: str) -> None:
         boto3.client("sns").subscribe(
             TopicArn=topic_arn,
@@ -119,19 +121,19 @@ def topic_listener(topic_arn: str) -> Listener:
             Attributes={"RawMessageDelivery": "true"},
         )
 
-    return Listener("soak-topic", subscribe, json.loads)
+    return Listener(f"{name}-topic", subscribe, json.loads)
 
 
-def bus_listener(bus_name: str) -> Listener:
+def bus_listener(name: str, bus_name: str) -> Listener:
     def subscribe(queue_arn: str) -> None:
         events = boto3.client("events")
-        rule = {"Name": "soak", "EventBusName": bus_name}
+        rule = {"Name": name, "EventBusName": bus_name}
         events.put_rule(**rule, EventPattern='{"source": ["agent-worker"]}')
         events.put_targets(
-            Rule="soak", EventBusName=bus_name, Targets=[{"Id": "1", "Arn": queue_arn}]
+            Rule=name, EventBusName=bus_name, Targets=[{"Id": "1", "Arn": queue_arn}]
         )
 
-    return Listener("soak-bus", subscribe, lambda body: json.loads(body)["detail"])
+    return Listener(f"{name}-bus", subscribe, lambda body: json.loads(body)["detail"])
 
 
 def waiting(queue_url: str) -> int:

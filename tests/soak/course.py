@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.soak import state
 from tests.soak.audit import Evidence, Findings, audit
 from tests.soak.bot import Bot, Listener, bus_listener, dead_letters, topic_listener, waiting
 from tests.soak.chaos import Chaos
@@ -65,8 +66,8 @@ def run(plan: Plan, folder: Path) -> Findings:
         chaos = Chaos(fleet, random.Random(plan.seed), plan.kill_every, plan.lease)
         bot = Bot(environ["QUEUE_URL"], environ["SDK_CLIENT_AUTH_TOKEN"])
         workload = Workload(plan.seed, plan.chats, effect)
-        topic = topic_listener(environ["RESULT_TOPIC_ARN"])
-        bus = bus_listener(environ["EVENT_BUS_NAME"])
+        topic = topic_listener("soak", environ["RESULT_TOPIC_ARN"])
+        bus = bus_listener("soak", environ["EVENT_BUS_NAME"])
         ours = {(service.pid, service.started) for service in stack.services}
         try:
             with topic, bus:
@@ -95,7 +96,8 @@ def run(plan: Plan, folder: Path) -> Findings:
                 disks=[seat.disk for seat in fleet.seats],
             )
             (folder / "evidence.json").write_text(json.dumps(asdict(evidence), default=str))
-            return audit(evidence, environ, folder)
+            chats = state.chats(workload.chats, environ, folder)
+            return audit(evidence, state.records(environ), chats)
         finally:
             chaos.thaw_all()
             fleet.kill()

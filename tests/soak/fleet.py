@@ -100,7 +100,7 @@ class Fleet:
     def steps(self) -> list[dict[str, Any]]:
         """What all workers have logged, oldest first: `at` in epoch seconds, `worker` the log."""
         logs = self._folder.glob("worker-*.log")
-        return sorted((step for log in logs for step in _steps(log)), key=lambda step: step["at"])
+        return sorted((step for log in logs for step in steps_in(log)), key=lambda step: step["at"])
 
     def complaints(self) -> list[str]:
         """What is wrong with the workers themselves, after `drain`."""
@@ -111,7 +111,7 @@ class Fleet:
         ]
 
 
-def _steps(log: Path) -> Iterator[dict[str, Any]]:
+def steps_in(log: Path) -> Iterator[dict[str, Any]]:
     for line in log.read_text().splitlines():
         if line.startswith("{") and line.endswith("}"):
             step = json.loads(line)

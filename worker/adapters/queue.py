@@ -80,12 +80,17 @@ class SqsInbox:
                 raise
 
     async def delete(self, message: InboundMessage) -> None:
-        await self._aws.call(
-            "sqs",
-            "delete_message",
-            QueueUrl=self._queue_url,
-            ReceiptHandle=message.receipt_handle,
-        )
+        try:
+            await self._aws.call(
+                "sqs",
+                "delete_message",
+                QueueUrl=self._queue_url,
+                ReceiptHandle=message.receipt_handle,
+            )
+        except RefusedError as exc:
+            # Stale as well: the other delivery finds the job published, and deletes.
+            if exc.code not in GONE:
+                raise
 
     async def quarantine(self, message: InboundMessage, letter: DeadLetter) -> None:
         await self._aws.call("sqs", "send_message", **dead_letter(self._dlq_url, message, letter))

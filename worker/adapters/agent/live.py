@@ -7,7 +7,7 @@ from pathlib import Path
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
 
 from worker.adapters.agent.conversation import Conversation
-from worker.adapters.agent.process import PIDFILE
+from worker.adapters.agent.process import PIDFILE, to_the_end
 from worker.adapters.agent.recorder import CallRecorder
 from worker.adapters.agent.tree import descendants, resident_bytes
 from worker.domain.turn import AgentFailure, AgentOutcome, AgentResult
@@ -55,11 +55,11 @@ class LiveAgent:
     ) -> "LiveAgent":
         """Raises ClaudeSDKError."""
         client = ClaudeSDKClient(options)
-        await client.connect()
         try:
+            await client.connect()
             return cls(client, options, senses, _read_pid(directory / PIDFILE))
         except BaseException:
-            await client.disconnect()
+            await to_the_end(client.disconnect())
             raise
 
     @property
@@ -109,7 +109,7 @@ class LiveAgent:
         return self._good
 
     async def end(self) -> None:
-        await self._client.disconnect()
+        await to_the_end(self._client.disconnect())
 
     def explained(self, exc: Exception) -> str:
         return explained(exc, self._senses.stderr)

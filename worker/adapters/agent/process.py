@@ -1,9 +1,10 @@
 """The agent's process: which program, which environment."""
 
+import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def install_launcher(folder: Path) -> Path:
     fresh.chmod(0o700)
     fresh.replace(target)
     return target
+
+
+async def to_the_end(work: Coroutine[object, object, None]) -> None:
+    """Await `work` however often the caller is cancelled meanwhile, and only then be cancelled.
+
+    A drain may meet a lost lease: the second cancellation would end the SDK's farewell half-way,
+    and the CLI would go on writing where the chat's files are being removed.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 def agent_environment(
