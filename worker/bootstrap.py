@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 from worker.adapters.agent import ClaudeAgent, ModelAccess, load_profile
 from worker.adapters.agent.credentials import ModelEnvironment
-from worker.adapters.agent.process import install_launcher
-from worker.adapters.agent.profile import ProfileError
+from worker.adapters.agent.process import bundled_cli, install_launcher
+from worker.adapters.agent.profile import Profile, ProfileError
+from worker.adapters.agent.sandbox import Limits as AgentLimits
+from worker.adapters.agent.sandbox import Sandbox, port_of
 from worker.adapters.aws import Aws
 from worker.adapters.checkout import S3Checkouts
 from worker.adapters.clock import SystemClock
+from worker.adapters.concealment import conceal, forget
 from worker.adapters.filetree import Limits
 from worker.adapters.journal import PowertoolsJournal
 from worker.adapters.ledger import DynamoLedger
 from worker.adapters.objects import ObjectStore
+from worker.adapters.owners import Owners, can_give_away
 from worker.adapters.publisher import AwsPublisher
 from worker.adapters.queue import SqsInbox
 from worker.adapters.results import S3Results
@@ -26,6 +30,11 @@ from worker.adapters.usage import DynamoUsage
 from worker.domain.errors import SettingsError
 from worker.ports import Ports
 from worker.settings import Settings
+
+SECRET_VARIABLES = (
+    *("SDK_CLIENT_AUTH_TOKEN", "PRODUCERS", "ANTHROPIC_API_KEY", "BEDROCK_BEARER_TOKEN"),
+    *("BEDROCK_ACCESS_KEY_ID", "BEDROCK_SECRET_ACCESS_KEY", "BEDROCK_SESSION_TOKEN"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     clock = SystemClock()
     policy = settings.policy()
     journal = PowertoolsJournal(settings.log_level)
+    sandbox, uid = _sandbox(settings, profile), _first_user(settings)
+    journal.note("confinement", landlock=sandbox.landlock, own_users=uid is not None)
     rules = LiveRules(references, settings, clock, journal)
     inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)
     checkouts = S3Checkouts(
@@ -63,6 +74,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         clock,
         Limits(settings.max_workspace_files, settings.max_workspace_mb * 1024 * 1024),
         settings.warmth(),
+        Owners(uid),
     )
     ports = Ports(
         policy=policy,
@@ -79,6 +91,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
             settings.project_path,
             max_retries=settings.model_max_retries,
             silence_seconds=settings.model_silence_seconds,
+            sandbox=sandbox,
             environ=environ,
         ),
         usage=DynamoUsage(aws, settings.session_table),
@@ -89,6 +102,47 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
     )
     return Worker(settings, ports, inbox, checkouts, aws)
+
+
+def harden() -> None:
+    """Close this process to others, and drop the secrets that `build` has read from what child
+    processes inherit. For a process that is a worker and nothing else.
+    """
+    conceal()
+    forget(SECRET_VARIABLES)
+
+
+def _sandbox(settings: Settings, profile: Profile) -> Sandbox:
+    servers = profile.mcp_servers.values()
+    urls = [server["url"] for server in servers if isinstance(server, dict) and "url" in server]
+    folder = (str(profile.folder),) if profile.folder else ()
+    ports = settings.connect_ports
+    sandbox = Sandbox(
+        settings.agent_sandbox,
+        readable=(*settings.agent_readable, *folder),
+        writable=settings.agent_writable,
+        ports=None if ports is None else (*ports, *(port_of(str(url)) for url in urls)),
+        limits=AgentLimits(
+            settings.agent_max_processes,
+            settings.agent_max_memory_mb,
+            settings.agent_max_disk_mb,
+            settings.agent_max_file_mb,
+            settings.agent_max_open_files,
+            settings.agent_max_cpu_seconds,
+            settings.agent_max_output_characters,
+        ),
+    )
+    if settings.agent_sandbox == "require" and not sandbox.landlock:
+        raise SettingsError(
+            ["AGENT_SANDBOX: is require, and this kernel has no Landlock; use auto or another host"]
+        )
+    return sandbox
+
+
+def _first_user(settings: Settings) -> int | None:
+    """The first of the chats' own users; None where they cannot have any."""
+    possible = can_give_away(bundled_cli(), settings.work_dir.parent)
+    return settings.agent_uid if possible and settings.agent_uid else None
 
 
 def _model_access(settings: Settings) -> ModelAccess:

@@ -17,19 +17,8 @@ from worker.domain.policy import AttachmentRules, Policy
 from worker.domain.tenancy import TenantPolicy, policy_of, widenings
 from worker.domain.usage import UsageLimits
 from worker.domain.warm import Warmth
-
-_LIST = re.compile(r"[,\s]+")
-
-Names = Annotated[
-    tuple[str, ...],
-    BeforeValidator(lambda text: tuple(part for part in _LIST.split(text) if part)),
-]
-"""Names separated by commas or blanks."""
-
-Secrets = Annotated[
-    tuple[SecretStr, ...],
-    BeforeValidator(lambda text: tuple(part for part in _LIST.split(text) if part)),
-]
+from worker.sandbox_settings import SandboxSettings
+from worker.setting_types import Names, Secrets
 
 
 class Environment(BaseModel):
@@ -91,7 +80,7 @@ class Resources(Environment):
         return _queue_problems(given)
 
 
-class Settings(Resources):
+class Settings(SandboxSettings, Resources):
     """Every setting of a worker. Seconds unless a name says otherwise."""
 
     auth_mode: Literal["token", "open"] = Field(
@@ -262,7 +251,7 @@ class Settings(Resources):
                 f"ATTACHMENT_TYPES: {', '.join(sorted(unknown))} is none of "
                 f"{', '.join(get_args(AttachmentType))}"
             )
-        return problems + self._of_access()
+        return problems + self.sandbox_problems() + self._of_access()
 
     def _of_access(self) -> list[str]:
         """PRODUCERS and TENANT_POLICIES against the rest."""

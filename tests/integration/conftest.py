@@ -37,6 +37,8 @@ def environ(resources, model, tmp_path_factory):
         "MODEL_MAX_RETRIES": "0",
         "POLL_SECONDS": "1",
         "WORK_DIR": str(tmp_path_factory.mktemp("host") / "work"),
+        # Where tests have the agent's tools leave what they found.
+        "AGENT_WRITABLE": str(tmp_path_factory.getbasetemp()),
     }
 
 

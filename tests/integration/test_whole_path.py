@@ -184,7 +184,7 @@ async def test_the_agent_sees_only_what_the_agent_needs(bot, tmp_path):
     assert "MY_DATABASE_PASSWORD" not in names  # the shared host has it
     worker_only = set(bot.environ) - {"PATH", "HOME", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"}
     assert not names & worker_only
-    assert not [name for name in names if name.startswith("AWS_")]
+    assert [n for n in names if n.startswith("AWS_")] == ["AWS_EC2_METADATA_DISABLED"]
 
 
 async def test_a_token_or_a_signature_is_needed_when_the_worker_has_one(own):

@@ -25,6 +25,7 @@ from claude_agent_sdk import SessionKey
 
 from worker.adapters.filetree import FileTree, Limits, Stamp, TooManyFilesError
 from worker.adapters.objects import ObjectStore
+from worker.adapters.owners import Owners
 from worker.adapters.segments import MalformedSegmentError, encode, restore
 from worker.adapters.shelf import Shelf
 from worker.adapters.transcript import Transcript
@@ -244,7 +245,9 @@ class S3Checkouts:
         clock: Clock,
         limits: Limits | None = None,
         warmth: Warmth | None = None,
+        owners: Owners | None = None,
     ) -> None:
+        self._owners = owners or Owners()
         self._store = store
         self._work_dir = work_dir
         self._project = project
@@ -361,6 +364,7 @@ class S3Checkouts:
                     tree.apply(stored)
         except MalformedSegmentError as exc:
             raise StateDamagedError("corrupt", str(exc)) from exc
+        self._owners.hand_over(directory)
 
     async def _record_when_quiet(self, checkout: S3Checkout) -> None:
         while True:
@@ -370,7 +374,8 @@ class S3Checkouts:
 
     def clear(self) -> None:
         """Remove what a killed process left, when no other process works below `work_dir`."""
-        self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._work_dir.mkdir(parents=True, exist_ok=True, mode=self._owners.mode)
+        self._work_dir.chmod(self._owners.mode)
         # Held until this process ends: a bare descriptor, which nothing closes before.
         lock = os.open(self._work_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -392,7 +397,7 @@ class S3Checkouts:
 
     def _fresh_directory(self, chat: str, generation: int) -> Path:
         """The chat's own path; a suffixed one while a zombie of this machine still has that."""
-        self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._work_dir.mkdir(parents=True, exist_ok=True, mode=self._owners.mode)
         _take_away(self._work_dir / chat)
         for name in (chat, f"{chat}-{generation}", f"{chat}-{generation}-{os.urandom(4).hex()}"):
             try:
@@ -401,6 +406,7 @@ class S3Checkouts:
                 continue
             for part in ("workspace", "home", "tmp", "config", "segments", "log"):
                 (self._work_dir / name / part).mkdir(mode=0o700)
+            self._owners.assign(self._work_dir / name)
             return self._work_dir / name
         msg = f"no directory of its own for {chat} below {self._work_dir}"
         raise AssertionError(msg)

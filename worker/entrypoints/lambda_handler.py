@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from worker.adapters.aws import RefusedError
 from worker.adapters.queue import message_of
-from worker.bootstrap import Worker, build
+from worker.bootstrap import Worker, build, harden
 from worker.domain.disposition import Ack, DeadLetter, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
@@ -54,6 +54,7 @@ def sweeper(_event: Mapping[str, Any], _context: LambdaContext) -> dict[str, int
 def _warm() -> tuple[Worker, asyncio.Runner]:
     """Once per sandbox: the worker and one event loop for all its invocations."""
     worker = build()
+    harden()
     worker.checkouts.clear()
     return worker, asyncio.Runner()
 

@@ -17,7 +17,8 @@ from worker.adapters.secrets import References
 from worker.domain.errors import SettingsError, WorkerError
 from worker.replay.desk import Desk
 from worker.replay.ports import DeskPorts, Operator
-from worker.settings import Resources, Secrets
+from worker.setting_types import Secrets
+from worker.settings import Resources
 
 
 class DeskSettings(Resources):

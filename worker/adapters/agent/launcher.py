@@ -7,17 +7,27 @@ that AGENT_LAUNCHER_KEEP names, runs the CLI as its child, and is the one that r
 - the worker dies: the kernel sends SIGTERM (PR_SET_PDEATHSIG) and everything below is killed;
 - the CLI dies: what its tools left running is killed (PR_SET_CHILD_SUBREAPER makes them ours).
 
-Linux only features are skipped elsewhere.
+It confines the CLI (confinement.py) and watches what its tools take (watch.py), as the plan in
+AGENT_LAUNCHER_PLAN says. Linux only features are skipped elsewhere.
 """
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
+import threading
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - `-I` leaves it out
+
+from agent_confinement import confine  # type: ignore[import-not-found]
+from agent_watch import Watch  # type: ignore[import-not-found]
+
+PR_SET_DUMPABLE = 4
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+WATCH_SECONDS = 0.25
 SDK_NAMES = frozenset(
     {
         "CLAUDE_CODE_ENTRYPOINT",
@@ -35,10 +45,13 @@ def main() -> int:
     keep = SDK_NAMES | set(os.environ["AGENT_LAUNCHER_KEEP"].split(","))
     environment = {name: item for name, item in os.environ.items() if name in keep}
     worker = int(os.environ["AGENT_LAUNCHER_WORKER"])
+    plan = json.loads(os.environ["AGENT_LAUNCHER_PLAN"])
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # This process still holds the worker's environment: not for the eyes of the same user.
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)
     if os.getppid() != worker:  # it died before prctl took effect, perhaps before this began
@@ -50,15 +63,26 @@ def main() -> int:
         if sys.platform == "linux":  # should this process be killed outright
             prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         os.setsid()
+        confine(plan)
+        if sys.platform == "linux":  # a change of the user clears it
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         os.execve(cli, [cli, *sys.argv[1:]], environment)  # noqa: S606 - the point of this script
     with open(os.environ["AGENT_LAUNCHER_PIDFILE"], "w") as pidfile:  # noqa: PTH123 - as above
         pidfile.write(str(os.getpid()))
     # The CLI's pipes are the CLI's alone: the worker must see their end when it ends.
     for descriptor in (0, 1):
         os.close(descriptor)
+    threading.Thread(target=_watch, args=(Watch(plan["watch"], child),), daemon=True).start()
     status = _wait_for(child)
     _kill_descendants()
     return status
+
+
+def _watch(watch: Watch) -> None:
+    pause = threading.Event()
+    while not pause.wait(WATCH_SECONDS):
+        if said := watch.look():
+            print(said, file=sys.stderr, flush=True)  # noqa: T201 - the worker keeps the last lines
 
 
 def _wait_for(child: int) -> int:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import claude_agent_sdk
 
+from worker.adapters.agent.sandbox import Sandbox
+
 LAUNCHER_NAME = "agent-launcher"
 PIDFILE = "launcher.pid"
+LAUNCHER_MODULES = {"agent_confinement.py": "confinement.py", "agent_watch.py": "watch.py"}
 
 FIXED_ENVIRONMENT: Mapping[str, str] = {
     "DISABLE_AUTOUPDATER": "1",
@@ -21,6 +24,8 @@ FIXED_ENVIRONMENT: Mapping[str, str] = {
     # A message has one turn and the process ends with it: what ran on in the background would be
     # killed. So subagents and commands run in the turn.
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+    # Its only AWS identity is the one it is given: never the machine's.
+    "AWS_EC2_METADATA_DISABLED": "true",
     "LANG": "C.UTF-8",
 }
 
@@ -43,13 +48,20 @@ def bundled_cli() -> Path:
 def install_launcher(folder: Path) -> Path:
     """Write the launcher as an executable of this interpreter; the SDK starts it as `cli_path`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    source = files("worker.adapters.agent").joinpath("launcher.py").read_text()
-    target, fresh = folder / LAUNCHER_NAME, folder / f"{LAUNCHER_NAME}.new"
+    package = files("worker.adapters.agent")
+    for name, module in LAUNCHER_MODULES.items():
+        _replace(folder / name, package.joinpath(module).read_text(), 0o600)
     # -I and -S: no site packages, no PYTHON* variables; it also halves the start.
-    fresh.write_text(f"#!{sys.executable} -IS\n{source}")
-    fresh.chmod(0o700)
-    fresh.replace(target)
-    return target
+    launcher = package.joinpath("launcher.py").read_text()
+    return _replace(folder / LAUNCHER_NAME, f"#!{sys.executable} -IS\n{launcher}", 0o700)
+
+
+def _replace(target: Path, text: str, mode: int) -> Path:
+    """Write a file as a whole: another worker may be starting it."""
+    fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
+    fresh.write_text(text)
+    fresh.chmod(mode)
+    return fresh.replace(target)
 
 
 async def to_the_end(work: Coroutine[object, object, None]) -> None:
@@ -76,6 +88,7 @@ def agent_environment(
     model: Mapping[str, str],
     worker_environ: Mapping[str, str],
     max_retries: int,
+    sandbox: Sandbox,
 ) -> dict[str, str]:
     """All that the agent's process sees. Everything else of the worker's environment is removed
     by the launcher, which is told the names to keep.
@@ -89,11 +102,14 @@ def agent_environment(
         "CLAUDE_CONFIG_DIR": str(directory / "config"),
         "CLAUDE_CODE_PROJECT_DIR_NAME": project,
         "CLAUDE_CODE_MAX_RETRIES": str(max_retries),
+        "BASH_MAX_OUTPUT_LENGTH": str(sandbox.limits.output_characters),
         **model,
     }
+    cli = bundled_cli()
     return {
         **environment,
-        "AGENT_LAUNCHER_CLI": str(bundled_cli()),
+        "AGENT_LAUNCHER_PLAN": sandbox.plan(directory, cli, environment),
+        "AGENT_LAUNCHER_CLI": str(cli),
         "AGENT_LAUNCHER_KEEP": ",".join(environment),
         "AGENT_LAUNCHER_WORKER": str(os.getpid()),
         "AGENT_LAUNCHER_PIDFILE": str(directory / PIDFILE),

@@ -10,6 +10,7 @@ from worker.adapters.agent.credentials import ModelEnvironment
 from worker.adapters.agent.live import LiveAgent, Senses, explained
 from worker.adapters.agent.process import agent_environment
 from worker.adapters.agent.profile import Profile
+from worker.adapters.agent.sandbox import Sandbox
 from worker.domain.turn import AgentFailure, AgentOutcome
 from worker.ports import Checkout, Turn
 
@@ -29,6 +30,7 @@ class ClaudeAgent:
         *,
         max_retries: int = 2,
         silence_seconds: float = 180.0,
+        sandbox: Sandbox = Sandbox(),  # noqa: B008 - it is immutable
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._profile = profile
@@ -37,6 +39,7 @@ class ClaudeAgent:
         self._project = project
         self._max_retries = max_retries
         self._silence = silence_seconds
+        self._sandbox = sandbox
         self._environ = environ
 
     async def run(self, turn: Turn, checkout: Checkout) -> AgentOutcome:
@@ -65,6 +68,7 @@ class ClaudeAgent:
             await self._model.variables(),
             self._environ,
             self._max_retries,
+            self._sandbox,
         )
         options = self._options(turn, checkout, environment, senses)
         left = checkout.found()

@@ -21,7 +21,7 @@ def run(
     """
     import asyncio  # noqa: PLC0415
 
-    from worker.bootstrap import build  # noqa: PLC0415
+    from worker.bootstrap import build, harden  # noqa: PLC0415
     from worker.domain.errors import SettingsError  # noqa: PLC0415
     from worker.entrypoints.host import serve  # noqa: PLC0415
     from worker.webhook_bootstrap import build_webhooks  # noqa: PLC0415
@@ -33,4 +33,5 @@ def run(
         webhooks = build_webhooks() if WebhookSettings.wanted(os.environ) else None
     except SettingsError as exc:
         fail(str(exc), code=2)
+    harden()
     asyncio.run(serve(worker, concurrency, webhooks))

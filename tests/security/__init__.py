@@ -1,0 +1,1 @@
+"""Attacks that fail only because a defence holds; with it off, each is seen to succeed."""

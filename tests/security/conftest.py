@@ -1,0 +1,69 @@
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import environ, own  # noqa: F401 - fixtures
+
+NOBODY = 23_456
+"""A user without rights, as which a worker runs that is not root."""
+
+
+@pytest.fixture
+def ground():
+    """A folder that every user can reach; pytest's own is root's alone."""
+    folder = Path(tempfile.mkdtemp(prefix="attack-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def service():
+    """A port on loopback that answers "open": as Lambda's runtime API, an extension's port or a
+    metadata service would to any process of the machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        done = threading.Event()
+
+        def answer():
+            while not done.is_set():
+                with contextlib.suppress(OSError), server.accept()[0] as connection:
+                    connection.sendall(b"open")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield server.getsockname()[1]
+        done.set()
+        thread.join()
+
+
+SYSTEM_PYTHON = shutil.which(
+    f"python{sys.version_info.major}.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin"
+)
+"""An interpreter that every user can start, which the one of the tests need not be."""
+
+
+def command(*, root=True, concealed=True):
+    """`agent-worker run`, perhaps as a user without rights, perhaps not concealed."""
+    user = [] if root else ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    start = ["-m", "worker"]
+    if not concealed:
+        undone = "import worker.bootstrap as b; b.conceal = lambda: None"
+        start = ["-c", f"{undone}; from worker.entrypoints.cli import main; main()"]
+    return [*user, sys.executable if root else SYSTEM_PYTHON, *start, "run", "--concurrency", "2"]
+
+
+def importable():
+    """The environment in which another interpreter finds what this one has."""
+    return {"PYTHONPATH": ":".join(path for path in sys.path if path), "PYTHONSAFEPATH": "1"}
+
+
+def is_root():
+    return os.geteuid() == 0
