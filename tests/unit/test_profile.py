@@ -6,6 +6,7 @@ import pytest
 
 from worker.adapters.agent.process import agent_environment, install_launcher
 from worker.adapters.agent.profile import DEFAULT_SYSTEM_PROMPT, ProfileError, load_profile
+from worker.adapters.agent.sandbox import Sandbox
 
 EXAMPLE = Path(__file__).parents[2] / "profile"
 
@@ -57,7 +58,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 def test_the_agent_s_environment_is_made_and_not_inherited(tmp_path):
     worker = {"PATH": "/bin", "SDK_CLIENT_AUTH_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s"}
-    made = agent_environment(tmp_path, "-p", {"ANTHROPIC_API_KEY": "k"}, worker, 2)
+    (tmp_path / "workspace").mkdir()
+    made = agent_environment(tmp_path, "-p", {"ANTHROPIC_API_KEY": "k"}, worker, 2, Sandbox())
     assert made["PATH"] == "/bin"
     assert made["HOME"].startswith(str(tmp_path))
     assert not {"SDK_CLIENT_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"} & made.keys()
@@ -66,6 +68,7 @@ def test_the_agent_s_environment_is_made_and_not_inherited(tmp_path):
         "AGENT_LAUNCHER_CLI",
         "AGENT_LAUNCHER_WORKER",
         "AGENT_LAUNCHER_PIDFILE",
+        "AGENT_LAUNCHER_PLAN",
     }
 
 
@@ -73,10 +76,12 @@ def test_an_agent_whose_worker_has_died_before_it_began_is_not_started(tmp_path)
     launcher, cli, started = install_launcher(tmp_path), tmp_path / "cli", tmp_path / "started"
     cli.write_text(f"#!/bin/sh\ntouch {started}\n")
     cli.chmod(0o700)
+    (tmp_path / "workspace").mkdir()
 
     def status(worker):
         names = {"AGENT_LAUNCHER_CLI": str(cli), "AGENT_LAUNCHER_KEEP": "PATH"}
         names["AGENT_LAUNCHER_PIDFILE"] = str(tmp_path / "pid")
+        names["AGENT_LAUNCHER_PLAN"] = Sandbox("off").plan(tmp_path, cli, {})
         environ = {**names, "PATH": os.defpath, "AGENT_LAUNCHER_WORKER": str(worker)}
         return subprocess.run([launcher], env=environ, check=False).returncode
 
