@@ -36,6 +36,7 @@ def environ(resources, model, tmp_path_factory):
         "AGENT_TOOLS": "Read,Write,Edit,Bash",
         "MODEL_MAX_RETRIES": "0",
         "POLL_SECONDS": "1",
+        "WEBHOOK_ALLOW_LOOPBACK": "1",
         "WORK_DIR": str(tmp_path_factory.mktemp("host") / "work"),
         # Where tests have the agent's tools leave what they found.
         "AGENT_WRITABLE": str(tmp_path_factory.getbasetemp()),
