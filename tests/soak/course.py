@@ -33,8 +33,10 @@ WORKER_SETTINGS = {
     "DRAIN_SECONDS": "2",
 }
 BACKLOG_PER_CHAT = 2
-ENDING_SECONDS = 90.0
-"""For what is open when nothing is sent and nobody harmed any more; a backoff takes 32 of them."""
+ENDING_SECONDS = 300.0
+"""For what is open when nothing is sent and nobody harmed any more; a backoff takes 32 of them, and
+a busy machine its time. Only what is open then counts as unfinished.
+"""
 
 _KEPT = ("PATH", "TERM", "LANG", "LC_ALL", "TZ")
 _TICK_SECONDS = 0.05
@@ -137,7 +139,12 @@ class Work:
 
     @property
     def _calm(self) -> bool:
-        return time.monotonic() > self._calm_at
+        """From then on nothing is sent and nobody harmed; somebody has been by then."""
+        return time.monotonic() > self._calm_at and (self._harmed or self._over)
+
+    @property
+    def _harmed(self) -> bool:
+        return bool(self._chaos.done)
 
     @property
     def _over(self) -> bool:

