@@ -86,7 +86,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         checkouts=checkouts,
         agent=ClaudeAgent(
             profile,
-            ModelEnvironment(lambda: _model_access(rules.settings), aws),
+            ModelEnvironment(lambda: model_access(rules.settings), aws),
             install_launcher(settings.work_dir / "bin"),
             settings.project_path,
             max_retries=settings.model_max_retries,
@@ -145,7 +145,9 @@ def _first_user(settings: Settings) -> int | None:
     return settings.agent_uid if possible and settings.agent_uid else None
 
 
-def _model_access(settings: Settings) -> ModelAccess:
+def model_access(settings: Settings) -> ModelAccess:
+    """How the agent reaches its model, as the settings say."""
+
     def secret(name: str) -> str | None:
         value = getattr(settings, name)
         return None if value is None else value.get_secret_value()

@@ -2,7 +2,17 @@
 
 import typer
 
-from worker.entrypoints.cli import dlq, host, jobs, messages, sessions, stack, status, webhooks
+from worker.entrypoints.cli import (
+    dlq,
+    doctor,
+    host,
+    jobs,
+    messages,
+    sessions,
+    stack,
+    status,
+    webhooks,
+)
 
 app = typer.Typer(
     name="agent-worker",
@@ -21,7 +31,10 @@ app = typer.Typer(
 
 `run` and `send` are configured by the environment alone: see docs/configuration.md.""",
 )
-for command in (host.run, messages.send, messages.tail, stack.up, stack.down, status.status):
+for command in (
+    *(host.run, messages.send, messages.tail, stack.up, stack.down),
+    *(status.status, doctor.doctor),
+):
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(sessions.app, name="sessions")
