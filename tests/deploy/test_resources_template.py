@@ -105,6 +105,14 @@ def test_large_results_expire(template):
     assert expiry_days(template, "results/") == 30
 
 
+@pytest.mark.parametrize(
+    ("prefix", "days"),
+    [("dead-letters/archive/", 90), ("dead-letters/replays/", 400), ("dead-letters/audit/", 400)],
+)
+def test_what_is_kept_of_dead_letters_expires(template, prefix, days):
+    assert expiry_days(template, prefix) == days
+
+
 def test_unfinished_uploads_are_removed_after_a_day(template):
     rules = properties(template, "SessionBucket")["LifecycleConfiguration"]["Rules"]
     assert {"DaysAfterInitiation": 1} in [r.get("AbortIncompleteMultipartUpload") for r in rules]

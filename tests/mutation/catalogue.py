@@ -14,6 +14,7 @@ STORY = "tests/pipeline/test_story.py"
 LEDGER = "tests/conformance/test_ledger.py"
 CHECKOUTS = "tests/conformance/test_checkouts.py"
 INBOX = "tests/conformance/test_inbox.py"
+REPLAY = "tests/replay"
 PUBLISHER = "tests/conformance/test_publisher.py"
 HOSTS = "tests/integration/test_hosts.py"
 LAMBDA = "tests/integration/test_lambda.py"
@@ -65,7 +66,40 @@ MUTATIONS = (
         ),
         real=True,
     ),
+    Mutation(
+        "replay-in-the-order-of-death",
+        "G1 order",
+        "worker/replay/case.py",
+        "return sorted(cases, key=lambda case: case.place)",
+        "return cases",
+        (REPLAY,),
+    ),
     # G2: a job has one effect, however often it is delivered.
+    Mutation(
+        "stale-dead-letter-runs",
+        "G2 one effect",
+        "worker/domain/claim.py",
+        "record.state is JobState.FAILED and job.dead_letter_attempt == record.attempt",
+        "record.state is JobState.FAILED",
+        (REPLAY,),
+    ),
+    Mutation(
+        "replay-deletes-before-it-sends",
+        "G3 nothing lost",
+        "worker/replay/run.py",
+        "await self._ports.letters.send(outgoing(case.letter, task.attempt))",
+        "[await self._ports.letters.delete(case.letter), "
+        "await self._ports.letters.send(outgoing(case.letter, task.attempt))][1]",
+        (REPLAY,),
+    ),
+    Mutation(
+        "replay-forgets-what-a-killed-one-sent",
+        "G3 nothing lost",
+        "worker/replay/run.py",
+        "unseen or (self.again and self.elsewhere > 0)",
+        "unseen",
+        (REPLAY,),
+    ),
     Mutation(
         "no-deduplication",
         "G2 one effect",

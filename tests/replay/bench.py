@@ -52,6 +52,14 @@ class Bench(World):
     def __init__(self, script=echo, **policy):
         super().__init__(script, clock=LoopClock(), inbox=DeadLetteringInbox, **policy)
         self.letters = self.inbox.letters
+        self.sent = set()  # (job id, deduplication id) of all that went to the job queue
+        send = self.letters.send
+
+        async def watched(message):
+            self.sent.add((message.attributes["job_id"], message.deduplication_id))
+            return await send(message)
+
+        self.letters.send = watched
         self.documents = MemoryDocuments()
         self.rows = MemoryRows(self.ledger)
 

@@ -1,6 +1,8 @@
 """The workbench on its in-memory ports: what each command does, and what a kill leaves."""
 
+import contextlib
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -53,8 +55,6 @@ def test_a_replay_runs_each_chat_s_letters_in_the_order_they_were_sent():
 
 
 def _created(bench, job, at):
-    from dataclasses import replace
-
     return replace(bench.ledger.jobs[job], created_at=float(at))
 
 
@@ -194,6 +194,50 @@ def test_a_killed_replay_hides_its_letters_for_a_moment_and_can_be_gone_on_with(
         assert bench.letters.letters == []
         await bench.work()
         assert sorted(bench.told) == sorted(f"j-{n}" for n in range(25))
+
+    run(course())
+
+
+@pytest.mark.parametrize("kill_at", range(9, 16))
+def test_a_letter_that_was_sent_and_not_deleted_is_only_deleted(kill_at):
+    async def course():
+        bench = Bench()
+        bench.fail("j-1")
+        desk = bench.operator(kill_at=kill_at, after=True)
+        try:
+            await Replayer(desk).begin(ALL, Manner())
+        except Killed:
+            await bench.work()
+            await bench.clock.sleep(400)
+            desk = bench.operator()
+            [name] = await ReplayJournal(desk.ports).names()
+            progress = await Replayer(desk).resume(name, Manner())
+            assert (progress.phase, progress.sent) == (Phase.DONE, 1)
+        assert bench.letters.letters == []
+        await bench.work()
+        assert bench.told == ["j-1"]
+
+    run(course())
+
+
+def test_letters_that_a_killed_replay_still_hides_are_waited_for():
+    async def course():
+        bench = Bench()
+        bench.fail("j-1")
+        kills = range(1, 30)
+        for kill_at in kills:  # until one falls between the log and the deletion
+            desk = bench.operator(kill_at=kill_at, after=True)
+            with contextlib.suppress(Killed):
+                await Replayer(desk).begin(ALL, Manner(hold=20))
+            names = await ReplayJournal(bench.operator().ports).names()
+            logged = await ReplayJournal(bench.operator().ports).logged(names[-1]) if names else {}
+            if logged:
+                break
+            await bench.clock.sleep(21)
+        assert bench.letters.hidden == 1
+        progress = await Replayer(bench.operator()).resume(names[-1], Manner(patience=60))
+        assert (progress.phase, progress.sent) == (Phase.DONE, 1)
+        assert bench.letters.letters == []
 
     run(course())
 

@@ -44,7 +44,8 @@ class Held:
     async def release(self, letters: Sequence[Letter]) -> None:
         """Show them to others again."""
         ours = [letter for letter in letters if self._letters.pop(letter.message_id, None)]
-        await self._ports.letters.hold(ours, 0)
+        if ours:
+            await self._ports.letters.hold(ours, 0)
 
     async def keep_only(self, cases: Sequence[Case]) -> None:
         kept = {case.letter.message_id for case in cases}
