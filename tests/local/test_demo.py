@@ -31,13 +31,21 @@ SCENES = [
     "invalid_request",
     "✓ it is in the dead-letter queue, with its reason",
     "✓ its chat goes on",
+    "7  A webhook",
+    "agent-worker webhooks add",
+    "webhook, verified → agent.job.completed ada-9",
+    "agent-worker webhooks log",
+    "delivered",
+    "✓ its signature is valid, and one for a changed body is not",
     "Summary",
-    "19 jobs",
-    "✓ the subscriber has 19 results, one of each job",
+    "20 jobs",
+    "✓ the subscriber has 20 results, one of each job",
     "What to try next",
     "  .venv/bin/agent-worker up        this stack, until you end it; it says how\n",
     "everything that the demo started is ended",
 ]
+
+EXAMPLES = ROOT / "contracts" / "examples" / "events"
 
 
 class Demo:
@@ -80,7 +88,7 @@ def test_the_tour_shows_every_scene_and_leaves_nothing_behind(demo):
     places = [output.find(line) for line in SCENES]
     assert -1 not in places, f"missing: {SCENES[places.index(-1)]}\n{output}"
     assert places == sorted(places)
-    assert output.count("topic → agent.job.completed") == 18
+    assert output.count("topic → agent.job.completed") == 19
     assert output.count("topic → agent.job.rejected") == 1
     assert "\x1b" not in output
     assert max(map(len, output.splitlines())) <= 80
@@ -284,3 +292,14 @@ def test_a_result_that_did_not_arrive_once_and_unchanged_is_noticed(received):
 def test_bars_share_a_scale():
     drawn = bars(runs((10, 12), (12, 14), (12, 20)), width=10)
     assert drawn == ["━━", "  ━━", "  ━━━━━━━━"]
+
+
+def test_a_receiver_that_would_take_a_forged_webhook_is_noticed(monkeypatch):
+    from worker.local.demo import webhook
+
+    monkeypatch.setattr(webhook, "verify_webhook", lambda headers, body, secret: "ada-1/completed")
+    receiver = webhook.Receiver()
+    receiver.take({}, (EXAMPLES / "job-completed.json").read_bytes())
+    with pytest.raises(ClaimError, match="another body"):
+        receiver.wait_for("j-1")
+    receiver._server.server_close()

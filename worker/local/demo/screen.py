@@ -88,6 +88,17 @@ class Screen:
             Text(f"topic → {event.type} {event.subject}", "magenta"), justify="right"
         )
 
+    def webhook(self, event: Event) -> None:
+        """One that was verified."""
+        self._console.print(
+            Text(f"webhook, verified → {event.type} {event.subject}", "magenta"), justify="right"
+        )
+
+    def output(self, text: str) -> None:
+        """What a command has printed."""
+        for line in text.splitlines():
+            self._console.print(Text(line, no_wrap=True, overflow="crop"))
+
     def act(self, command: str, result: str) -> None:
         self._line(Text("$", "bold yellow"), Text(f"{command:<20} {result}"))
 

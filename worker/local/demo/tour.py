@@ -12,6 +12,7 @@ from worker.local.demo.machine import Machine
 from worker.local.demo.screen import Screen
 from worker.local.demo.subscriber import Subscriber
 from worker.local.demo.timeline import Run
+from worker.local.demo.webhook import Receiver, log_of, subscribe
 
 _ANSWER_SECONDS = 90.0
 
@@ -33,6 +34,7 @@ class Tour:
         self._parallel()
         self._restart(session)
         self._malformed()
+        self._webhook()
         self._summary()
 
     def _conversation(self) -> str:
@@ -139,6 +141,22 @@ class Tour:
         self._screen.holds("it is in the dead-letter queue, with its reason")
         self._receive(behind)
         self._screen.holds("its chat goes on")
+
+    def _webhook(self) -> None:
+        self._screen.scene(
+            "A webhook",
+            "A subscriber on HTTP. It verifies the signature of what it is sent, as any receiver "
+            "of Standard Webhooks does.",
+        )
+        settings = self._machine.settings
+        with Receiver() as receiver:
+            subscription = subscribe(settings, receiver, "ada")
+            self._screen.act("agent-worker webhooks add", f"{receiver.url} --chat ada")
+            answer = self._ask("ada", "what is the launch day?")
+            self._screen.webhook(receiver.wait_for(answer.job_id))
+            self._screen.act("agent-worker webhooks log", subscription)
+            self._screen.output(log_of(settings, subscription))
+        self._screen.holds("its signature is valid, and one for a changed body is not")
 
     def _summary(self) -> None:
         records = self._machine.jobs()
