@@ -28,6 +28,7 @@ from worker.domain.events import (
 )
 from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
+from worker.domain.policy import TurnSpec
 from worker.domain.resume import CONTINUE_PROMPT
 from worker.domain.session import reset_session
 from worker.domain.turn import (
@@ -47,6 +48,7 @@ from worker.domain.turn import (
 from worker.lease import HeldLease, kept
 from worker.metering import metered
 from worker.ports import Checkout, Commit, Pause, Ports, Turn
+from worker.progress import reporting
 
 _DICE = random.Random()
 
@@ -125,43 +127,59 @@ async def _restored(
 async def _run(
     claim: Claim, lease: HeldLease, checkout: Checkout, ports: Ports, seconds: float
 ) -> JobRecord | Unfinished:
-    job, policy = claim.job, ports.policy
+    job = claim.job
     ports.journal.note(
         "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
     )
     if claim.cancel is not None:
         return await _not_continued(claim, checkout, ports)
     left = max(job.spec.timeout_seconds - claim.spent.duration_ms / 1000, 1.0)
-    spec = replace(
-        job.spec,
-        # The limits are the job's: slices and attempts share them.
-        max_turns=max(job.spec.max_turns - claim.spent.num_turns, 1),
-        max_budget_usd=max(job.spec.max_budget_usd - claim.spent.cost_usd, 0.0001),
+    async with reporting(claim, ports) as reporter:
+        async with watched(job.job_id, ports) as watch:
+            turn = Turn(
+                job_id=job.job_id,
+                session_key=job.session_key,
+                prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
+                spec=_rest_of(job.spec, claim.spent),
+                session_id=claim.plan.session_id,
+                resume=checkout.cut_off or claim.plan.status == "continued",
+                seconds=min(left, seconds),
+                cancelled=watch.seen,
+                report=reporter.report if reporter else None,
+                fence=lease.ensure,
+            )
+            outcome = await _recorded(turn, checkout, ports)
+        if reporter is not None:
+            reporter.finish()
+        asked = replace(claim, cancel=watch.request)
+        return await _concluded(asked, outcome, checkout, ports, by_host=seconds < left)
+
+
+def _rest_of(spec: TurnSpec, spent: Spent) -> TurnSpec:
+    """The limits are the job's: slices and attempts share them."""
+    return replace(
+        spec,
+        max_turns=max(spec.max_turns - spent.num_turns, 1),
+        max_budget_usd=max(spec.max_budget_usd - spent.cost_usd, 0.0001),
     )
-    async with watched(job.job_id, ports) as watch:
-        turn = Turn(
-            job_id=job.job_id,
-            session_key=job.session_key,
-            prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
-            spec=spec,
-            session_id=claim.plan.session_id,
-            resume=checkout.cut_off or claim.plan.status == "continued",
-            seconds=min(left, seconds),
-            cancelled=watch.seen,
-            fence=lease.ensure,
-        )
-        outcome = await _recorded(turn, checkout, ports)
+
+
+async def _concluded(
+    claim: Claim, outcome: AgentOutcome, checkout: Checkout, ports: Ports, *, by_host: bool
+) -> JobRecord | Unfinished:
+    """What came of the turn, committed if it can be."""
+    policy = ports.policy
     allowed = Allowance(
         claim.attempts_used,
         policy.max_attempts,
-        by_host=seconds < left,
+        by_host=by_host,
         slices_left=policy.max_slices - claim.slices - 1,
-        cancelled=watch.seen.is_set(),
+        cancelled=claim.cancel is not None,
     )
     verdict = judge(outcome, allowed, _DICE)
     ports.journal.note(
         "run",
-        job_id=job.job_id,
+        job_id=claim.job.job_id,
         attempt=claim.attempt,
         verdict=type(verdict).__name__,
         code=getattr(verdict, "code", None),
@@ -169,8 +187,7 @@ async def _run(
     spent = claim.spent.plus(spent_by(outcome))
     try:
         if isinstance(verdict, Conclude):
-            asked = replace(claim, cancel=watch.request)
-            return await _commit(asked, verdict, spent, checkout, ports)
+            return await _commit(claim, verdict, spent, checkout, ports)
         await checkout.record()
     except UnavailableError as exc:
         # What the agent did is tried again, but what it cost is known.

@@ -36,6 +36,9 @@ SECRET_VARIABLES = (
     *("BEDROCK_ACCESS_KEY_ID", "BEDROCK_SECRET_ACCESS_KEY", "BEDROCK_SESSION_TOKEN"),
 )
 
+ASIDE_THREADS = 8
+"""For events of running turns, which nobody waits for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -97,7 +100,12 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         usage=DynamoUsage(aws, settings.session_table),
         rules=rules,
         results=S3Results(aws, settings.session_bucket),
-        publisher=AwsPublisher(aws, settings.result_topic_arn, settings.event_bus_name),
+        publisher=AwsPublisher(
+            aws,
+            settings.result_topic_arn,
+            settings.event_bus_name,
+            aside=aws.aside(threads=ASIDE_THREADS, read_timeout=5),
+        ),
         journal=journal,
         owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
     )

@@ -15,6 +15,7 @@ from worker.domain.disposition import DeadLetter
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, TurnSpec
+from worker.domain.progress import Step
 from worker.domain.session import Segment, SessionPlan
 from worker.domain.turn import AgentOutcome
 from worker.domain.usage import Account, Exhausted, Granted
@@ -225,11 +226,13 @@ class Turn:
     """Whether the checkout holds a transcript of this session."""
     seconds: float
     """Time that the turn may take before it is interrupted."""
-    cancelled: asyncio.Event
-    """Set when the turn is to be interrupted because its job is cancelled."""
     fence: Callable[[], Awaitable[None]]
     """To be awaited before anything that cannot be undone: raises LeaseLostError when another
     worker may have taken the chat over, UnavailableError when that cannot be known."""
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the turn is to be interrupted because its job is cancelled."""
+    report: Callable[[Step], None] | None = None
+    """Takes what is to be told while the turn runs, and returns at once; None: nothing is."""
 
 
 class Agent(Protocol):
@@ -281,10 +284,16 @@ class Rules(Protocol):
 
 
 class Publisher(Protocol):
-    """Hands a final event over to SNS and EventBridge."""
+    """Hands events over to SNS and EventBridge."""
 
     async def publish(self, event: str) -> None:
-        """Raises UnavailableError unless both have it. Repeats carry the same event id."""
+        """A final event. Raises UnavailableError unless both have it. Repeats carry the same id."""
+        ...
+
+    async def tell(self, events: Sequence[str]) -> None:
+        """Up to ten events of a running turn, in order; not insisted on. Raises UnavailableError
+        when some did not arrive everywhere.
+        """
         ...
 
 

@@ -163,6 +163,12 @@ class Settings(SandboxSettings, Resources):
     session_ttl_days: float = Field(30, gt=0, le=60)
     job_ttl_days: float = Field(30, gt=0)
     work_dir: Path = Path("/tmp/agent-worker")  # noqa: S108 - Lambda's only writable place; mode 0700
+    progress_seconds: float = Field(
+        Policy().progress_seconds,
+        ge=0.1,
+        le=60,
+        description="a running turn tells its progress at most so often",
+    )
     drain_seconds: float = Field(
         25.0, ge=0, description="how long a stopping host lets running turns go on"
     )
@@ -189,6 +195,7 @@ class Settings(SandboxSettings, Resources):
             max_attempts=self.max_attempts,
             max_slices=self.max_slices,
             lease_seconds=self.lease_seconds,
+            progress_seconds=self.progress_seconds,
             session_ttl_seconds=self.session_ttl_days * 86400,
             job_ttl_seconds=self.job_ttl_days * 86400,
             attachments=AttachmentRules(

@@ -76,7 +76,11 @@ class Aws:
     and one pool of threads. `AWS_ENDPOINT_URL` moves all of them, as boto3 defines it.
     """
 
-    def __init__(self, *, threads: int = 32, region: str | None = None) -> None:
+    def __init__(
+        self, *, threads: int = 32, region: str | None = None, read_timeout: float = 60
+    ) -> None:
+        self._region = region
+        self._asides: list[Aws] = []
         self._session = boto3.Session(region_name=region)
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -84,12 +88,20 @@ class Aws:
         self._config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=5,
-            read_timeout=60,
+            read_timeout=read_timeout,
             max_pool_connections=threads,
             tcp_keepalive=True,
             # Path style, so that the emulator needs no wildcard DNS; S3 accepts both.
             s3={"addressing_style": "path"},
         )
+
+    def aside(self, *, threads: int, read_timeout: float) -> "Aws":
+        """Threads and clients of their own, for what must not hold back the others. Closed with
+        this one.
+        """
+        aside = Aws(threads=threads, region=self._region, read_timeout=read_timeout)
+        self._asides.append(aside)
+        return aside
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
         with self._lock:
@@ -125,6 +137,8 @@ class Aws:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:
+        for aside in self._asides:
+            aside.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for client in self._clients.values():
             client.close()

@@ -13,12 +13,19 @@ from contracts import (
     JobCompletedEvent,
     JobFailed,
     JobFailedEvent,
+    JobProgress,
+    JobProgressEvent,
     JobRejected,
     JobRejectedEvent,
+    JobStarted,
+    JobStartedEvent,
 )
+from contracts.envelope import JobEvent, OfJob
+from contracts.progress import MAX_PROGRESS_TEXT
 from worker.domain.admission import Rejection
 from worker.domain.claim import Claim
 from worker.domain.message import InboundMessage
+from worker.domain.progress import Numbered, Started, ToolCall
 from worker.domain.turn import Conclude, spent_by
 
 MAX_EVENT_BYTES = 240 * 1024
@@ -78,6 +85,36 @@ def cancelled_event(claim: Claim, conclusion: Conclude | None, now: float) -> Jo
         requested_at=request and _utc(request.requested_at),
     )
     return JobCancelledEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+
+
+def step_event(claim: Claim, numbered: Numbered, now: float) -> str:
+    """Something that happened while the turn runs."""
+    about = {**_about(claim), "attempt": claim.attempt}
+    step = numbered.step
+    if isinstance(step, Started):
+        started = JobStarted(**about, model=claim.job.spec.model)
+        return _placed(JobStartedEvent, started, claim, numbered, now)
+    if isinstance(step, ToolCall):
+        told: dict[str, Any] = {"kind": "tool", "tool": step.name, "summary": step.summary}
+    else:
+        end = step.text[-MAX_PROGRESS_TEXT:]
+        told = {"kind": "text", "text": end, "text_offset": len(step.text) - len(end)}
+    data = JobProgress(
+        **about,
+        **told,
+        num_turns=step.num_turns,
+        tool_calls=step.tool_calls,
+        elapsed_ms=max(round((now - claim.claimed_at) * 1000), 0),
+    )
+    return _placed(JobProgressEvent, data, claim, numbered, now)
+
+
+def _placed(
+    event: type[JobEvent[OfJob]], data: OfJob, claim: Claim, numbered: Numbered, now: float
+) -> str:
+    traceparent = claim.job.request.traceparent
+    told = event.of(data, time=_utc(now), traceparent=traceparent, number=numbered.number)
+    return told.to_json()
 
 
 def too_large(event: str) -> bool:

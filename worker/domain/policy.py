@@ -64,6 +64,7 @@ class Policy:
     max_slices: int = 10
     lease_seconds: float = 120.0
     cancel_poll_seconds: float = 1.0
+    progress_seconds: float = 1.0
     session_ttl_seconds: float = 30 * 86400.0
     job_ttl_seconds: float = 30 * 86400.0
     attachments: AttachmentRules = field(default_factory=AttachmentRules)

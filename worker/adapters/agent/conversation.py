@@ -18,6 +18,7 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
+from worker.adapters.agent.narrator import Narrator
 from worker.domain.turn import AgentFailure, AgentOutcome, AgentResult
 from worker.ports import Turn
 
@@ -27,15 +28,17 @@ INTERRUPT_SECONDS = 10.0
 
 class Conversation:
     """One turn on one client. `silence` is in seconds: the CLI's own limits for a model that hangs
-    are minutes per attempt, and none bounds a stream that stops.
+    are minutes per attempt, and none bounds a stream that stops. `workspace` is the directory that
+    the agent works in.
     """
 
-    def __init__(self, client: ClaudeSDKClient, turn: Turn, silence: float) -> None:
+    def __init__(self, client: ClaudeSDKClient, turn: Turn, silence: float, workspace: str) -> None:
         self._client = client
         self._turn = turn
         self._silence = silence
         self._tools: set[str] = set()
         self._mirror_error: str | None = None
+        self._narrator = turn.report and Narrator(turn.report, workspace)
 
     async def run(self) -> AgentOutcome:
         limit = self._turn.seconds
@@ -105,6 +108,8 @@ class Conversation:
                     self._tools -= {b.tool_use_id for b in blocks if isinstance(b, ToolResultBlock)}
                 case _:
                     pass
+            if self._narrator is not None:
+                self._narrator.follow(message)
             yield message
 
     def _outcome(self, message: ResultMessage) -> AgentOutcome:

@@ -89,7 +89,8 @@ class LiveAgent:
         written = checkout.transcript.length
         recorder.begin(checkout, turn.fence)
         try:
-            outcome = await Conversation(self._client, turn, silence).run()
+            workspace = str(checkout.directory / "workspace")
+            outcome = await Conversation(self._client, turn, silence, workspace).run()
         finally:
             recorder.end()
         if recorder.failure is not None:

@@ -1,6 +1,6 @@
 """What leaves the worker, in memory: large results, events, log steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -22,12 +22,16 @@ class MemoryResults:
 
 @dataclass
 class MemoryPublisher:
-    """Published events in a list, in order."""
+    """Published events in a list, in order; `told` are those of running turns."""
 
     events: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     async def publish(self, event: str) -> None:
         self.events.append(event)
+
+    async def tell(self, events: Sequence[str]) -> None:
+        self.told.extend(events)
 
 
 @dataclass
