@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from contracts.control import CancelRequest
 from worker.domain.job import JobRecord, JobState
 
 
@@ -37,6 +38,8 @@ class JobDetails:
     num_turns: int = 0
     owner: str | None = None
     notes: tuple[Note, ...] = ()
+    cancel: CancelRequest | None = None
+    """The wish that it be cancelled, as long as its row is kept."""
 
     @property
     def job_id(self) -> str:
@@ -67,7 +70,13 @@ class Moment:
     error: str | None = None
 
 
-_PAUSES = {"sliced": "slice ended", "drained": "worker stopped", "cut_off": "worker cut off"}
+_PAUSES = {
+    "sliced": "slice ended",
+    "drained": "worker stopped",
+    "cut_off": "worker cut off",
+    "cancelled": "cancelled",
+}
+_NO_ERRORS = frozenset({"sliced", "drained", "cancelled"})
 
 
 def timeline(job: JobDetails) -> tuple[Moment, ...]:
@@ -85,13 +94,17 @@ def timeline(job: JobDetails) -> tuple[Moment, ...]:
         moments.append(Moment(record.published_at, "event published"))
         if job.dead_letter:
             moments.append(Moment(record.published_at, "message moved to the dead-letter queue"))
-    if job.notes:
-        moments = sorted([*moments, *map(_noted, job.notes)], key=lambda moment: moment.at)
-    return tuple(moments)
+    aside = [*map(_noted, job.notes), *map(_wished, filter(None, [job.cancel]))]
+    return tuple(sorted([*moments, *aside], key=lambda moment: moment.at) if aside else moments)
 
 
 def _noted(note: Note) -> Moment:
     return Moment(note.at, f"letter {note.letter[:8]} {note.what} by {note.by}", note.detail)
+
+
+def _wished(cancel: CancelRequest) -> Moment:
+    by = f" by {cancel.requested_by}" if cancel.requested_by else ""
+    return Moment(cancel.requested_at, f"cancellation asked for{by}")
 
 
 def _attempts(job: JobDetails) -> list[Moment]:
@@ -105,7 +118,7 @@ def _attempts(job: JobDetails) -> list[Moment]:
     for end in record.history:
         moments.append(Moment(end.began_at, f"attempt {end.attempt} began"))
         what = _PAUSES.get(end.code, "failed")
-        error = None if end.code in {"sliced", "drained"} else end.code
+        error = None if end.code in _NO_ERRORS else end.code
         moments.append(Moment(end.ended_at, f"attempt {end.attempt}: {what}", end.message, error))
     recorded = record.history[-1].attempt if record.history else 0
     if record.attempt > recorded and record.claimed_at:

@@ -1,6 +1,5 @@
 """Puts the dead-letter workbench together, and says who uses it."""
 
-import getpass
 import os
 import socket
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from worker.adapters.deskrows import DynamoRows
 from worker.adapters.documents import S3Documents
 from worker.adapters.secrets import References
 from worker.domain.errors import SettingsError, WorkerError
+from worker.operations.identity import user_name
 from worker.replay.desk import Desk
 from worker.replay.ports import DeskPorts, Operator
 from worker.setting_types import Secrets
@@ -65,10 +65,6 @@ async def _operator(aws: Aws) -> Operator:
     """The user of this machine, and from where: the machine, the address of who is logged in to it,
     and the AWS identity.
     """
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        name = f"uid {os.getuid()}"
     places = [socket.gethostname()]
     if client := os.environ.get("SSH_CONNECTION", "").split(" ")[0]:
         places.append(f"from {client}")
@@ -77,4 +73,4 @@ async def _operator(aws: Aws) -> Operator:
         places.append(f"as {answer['Arn']}")
     except WorkerError:
         places.append("AWS identity unknown")
-    return Operator(name, ", ".join(places))
+    return Operator(user_name(), ", ".join(places))

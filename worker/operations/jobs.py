@@ -1,10 +1,13 @@
 """Finding jobs: by state, chat, tenant and age, the newest first."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from contracts.addressing import JOB_ID_PATTERN
+from contracts.control import cancel_item, cancel_request, control_key
 from worker.adapters.aws import Aws
 from worker.adapters.items import plain, record_of, values
 from worker.adapters.jobindex import (
@@ -121,16 +124,27 @@ class JobBook:
         self.table = job_table
 
     async def get(self, job_id: str) -> JobDetails | None:
-        """The job, with its event."""
-        answer = await self._aws.call(
-            "dynamodb",
-            "get_item",
-            TableName=self.table,
-            Key={"job_id": {"S": job_id}},
-            ConsistentRead=True,
+        """The job, with its event, and whether somebody has asked to cancel it."""
+        if not is_job_id(job_id):
+            return None
+        row, control = await asyncio.gather(
+            *(
+                self._aws.call(
+                    "dynamodb", "get_item", TableName=self.table, Key=key, ConsistentRead=True
+                )
+                for key in ({"job_id": {"S": job_id}}, control_key(job_id))
+            )
         )
-        # Rows whose key has a "#" are not jobs.
-        return details_of(answer["Item"]) if "Item" in answer and "#" not in job_id else None
+        if "Item" not in row:
+            return None
+        job = details_of(row["Item"])
+        # A row of control lives longer than its job runs: what it asked for is told to the end.
+        return replace(job, cancel=cancel_request(control.get("Item"), 0.0))
+
+    async def cancel(self, job_id: str, now: float, requested_by: str) -> None:
+        """Ask for the job to be cancelled; what becomes of it is in its own row."""
+        item = cancel_item(job_id, now, requested_by)
+        await self._aws.call("dynamodb", "put_item", TableName=self.table, Item=item)
 
     async def find(
         self, wanted: JobFilter, now: float, limit: int, after: Position | None = None
@@ -292,6 +306,11 @@ class JobBook:
             if hit is not None:
                 yield hit
             heads[latest] = await anext(streams[latest], None)
+
+
+def is_job_id(text: str) -> bool:
+    """Rows of other keys, such as those with a "#", are not jobs."""
+    return re.fullmatch(JOB_ID_PATTERN, text) is not None
 
 
 def details_of(item: Mapping[str, Any]) -> JobDetails:

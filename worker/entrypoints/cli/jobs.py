@@ -1,5 +1,6 @@
-"""`jobs`: look into jobs."""
+"""`jobs`: look into jobs, cancel them, run them again."""
 
+import asyncio
 import json
 import sys
 import time
@@ -34,13 +35,20 @@ STATES = ("running", "answered", "published", "failed", "rejected", "cancelled")
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="""Look into jobs: what ran, what it cost, what went wrong.
+    help="""Look into jobs: what ran, what it cost, what went wrong; cancel them, run them again.
+
+[bold]Look[/bold], which changes nothing:
 
     agent-worker jobs list --state failed --since 1d
     agent-worker jobs show update-8812
     agent-worker jobs result update-8812
 
-Reads the job table; nothing that a worker or a producer sees changes. docs/jobs.md tells more.""",
+[bold]Act[/bold]:
+
+    agent-worker jobs cancel update-8812
+    agent-worker jobs retry update-8812
+
+docs/jobs.md tells more.""",
 )
 
 JobId = Annotated[
@@ -144,6 +152,82 @@ def result(job_id: JobId, as_json: Json = False) -> None:
     show_result(event, as_json=as_json, whole=None if as_json else _whole(event))
     if event.data.is_error:
         raise typer.Exit(3)
+
+
+@app.command()
+def cancel(
+    job_id: JobId,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Cancel a job: one that runs within about a second, one that waits before it begins.
+
+    The chat goes on with its next message. Exit status: 0 asked for (with --wait: cancelled), 1 it
+    has ended before, 4 it has not ended in time.
+    """
+    from worker.operations.identity import user_name  # noqa: PLC0415
+    from worker.operations.jobs import JobBook, is_job_id  # noqa: PLC0415
+
+    if not is_job_id(job_id):
+        fail(f"{job_id!r} is no job id", code=2)
+
+    async def work(resources: "Resources", aws: "Aws") -> "JobDetails | None":
+        book = JobBook(aws, resources.job_table)
+        job = await book.get(job_id)
+        if job is None or job.outcome is None:
+            await book.cancel(job_id, time.time(), user_name())
+        until = time.monotonic() + timeout
+        while wait and (job is None or job.outcome is None) and time.monotonic() < until:
+            await asyncio.sleep(0.5)
+            job = await book.get(job_id)
+        return job
+
+    _tell_cancelled(job_id, connected(work), wait=wait, as_json=as_json)
+
+
+def _tell_cancelled(job_id: str, job: "JobDetails | None", *, wait: bool, as_json: bool) -> None:
+    outcome = job.outcome if job else None
+    if as_json:
+        said = {"job_id": job_id, "state": job.record.state.value if job else None}
+        sys.stdout.write(json.dumps(said | {"outcome": outcome}) + "\n")
+    elif outcome == "cancelled":
+        console.print(f"{job_id} is cancelled", highlight=False, soft_wrap=True)
+    elif outcome is None:
+        where = "runs" if job else "is not known: if it waits in the queue, it will not begin"
+        text = f"asked for: {job_id} {where}"
+        console.print(text, highlight=False, soft_wrap=True)
+    if outcome not in {None, "cancelled"}:
+        fail(f"{job_id} has ended as {outcome}: there is nothing to cancel")
+    if wait and outcome is None:
+        fail(f"{job_id} has not ended yet; its result will tell", code=4)
+
+
+@app.command()
+def retry(
+    job_id: JobId,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without it nothing is changed.")
+    ] = False,
+    vouch: Annotated[
+        bool,
+        typer.Option("--vouch", help="Also if its sender was not authorized: you answer for it."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a failed or rejected job again, from its dead letter: a replay of this one job.
+
+    Without --yes it only says what that would do. The same as `agent-worker dlq replay JOB`.
+    """
+    from worker.entrypoints.cli.dlq.replaying import replay  # noqa: PLC0415
+
+    job = _job(job_id)
+    if not job.dead_letter:
+        fail(
+            f"{job_id} is {job.record.state.value}: only a job that failed or was rejected has a "
+            "dead letter to run again from; send a new message instead"
+        )
+    replay(ids=[job_id], yes=yes, vouch=vouch, as_json=as_json)
 
 
 def _job(job_id: str) -> "JobDetails":
