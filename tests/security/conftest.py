@@ -50,14 +50,21 @@ SYSTEM_PYTHON = shutil.which(
 """An interpreter that every user can start, which the one of the tests need not be."""
 
 
-def command(*, root=True, concealed=True):
+def command(*, root=True, concealed=True, concurrency=2):
     """`agent-worker run`, perhaps as a user without rights, perhaps not concealed."""
     user = [] if root else ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     start = ["-m", "worker"]
     if not concealed:
         undone = "import worker.bootstrap as b; b.conceal = lambda: None"
         start = ["-c", f"{undone}; from worker.entrypoints.cli import main; main()"]
-    return [*user, sys.executable if root else SYSTEM_PYTHON, *start, "run", "--concurrency", "2"]
+    return [
+        *user,
+        sys.executable if root else SYSTEM_PYTHON,
+        *start,
+        "run",
+        "--concurrency",
+        str(concurrency),
+    ]
 
 
 def importable():

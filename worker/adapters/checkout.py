@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from claude_agent_sdk import SessionKey
 from worker.adapters.filetree import FileTree, Limits, Stamp, TooManyFilesError
 from worker.adapters.objects import ObjectStore
 from worker.adapters.owners import Owners
+from worker.adapters.removal import remove_tree
 from worker.adapters.segments import MalformedSegmentError, encode, restore
 from worker.adapters.shelf import Shelf
 from worker.adapters.transcript import Transcript
@@ -227,7 +227,7 @@ async def _removed(resident: Resident | None, directory: Path, store: ObjectStor
         if resident is not None:
             await resident.end()
     finally:
-        await store.run(lambda: shutil.rmtree(directory, True))
+        await store.run(lambda: remove_tree(directory))
 
 
 async def _same(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -385,7 +385,7 @@ class S3Checkouts:
             return
         for path in self._work_dir.iterdir():
             if path.is_dir() and _CHAT_DIRECTORY.match(path.name):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         """Work on the local disk, which may be full."""
@@ -419,7 +419,7 @@ def _take_away(directory: Path) -> None:
             mark.unlink()
             aside = directory.with_name(f"{directory.name}-{os.urandom(4).hex()}")
             directory.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            remove_tree(aside)
 
 
 async def _nothing() -> Recorded:

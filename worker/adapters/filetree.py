@@ -4,10 +4,12 @@ An archive is a tar stream inside zstd frames. Its first member, `.deleted`, lis
 are gone; the others are regular files. Archives can be concatenated: applied in order, later ones
 win. Names are `<root>/<path>`, and the roots are the caller's.
 
-Links, devices, sockets and directories of their own are not kept, and of a mode only the owner's
-execute bit: nothing else of a workspace may follow a chat to another machine.
+Links, devices, sockets, directories of their own and names with control characters are not kept,
+and of a mode only the owner's execute bit: nothing else of a workspace may follow a chat to another
+machine.
 """
 
+import errno
 import io
 import json
 import os
@@ -20,6 +22,7 @@ from typing import IO
 
 import zstandard
 
+from worker.adapters.removal import remove_tree
 from worker.adapters.segments import COMPRESSION_LEVEL, Frames, MalformedSegmentError
 
 DELETED = ".deleted"
@@ -98,8 +101,14 @@ class FileTree:
             ):
                 for member in archive:
                     self._apply(archive, member)
-        except (tarfile.TarError, ValueError, TypeError, EOFError) as exc:
+        except (tarfile.TarError, ValueError, TypeError, EOFError, RecursionError) as exc:
             raise MalformedSegmentError(str(exc)) from exc
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
+            raise MalformedSegmentError(f"a file is in the way of another: {exc.strerror}") from exc
+        except OSError as exc:
+            if exc.errno != errno.ENAMETOOLONG:
+                raise
+            raise MalformedSegmentError("a name is too long") from exc
 
     def _apply(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         if not member.isreg():
@@ -111,17 +120,20 @@ class FileTree:
             raise MalformedSegmentError(msg)
         if member.name == DELETED:
             for name in json.loads(content.read(MAX_DELETED_BYTES)):
-                self._target(name).unlink(missing_ok=True)
+                _clear(self._target(name))
             return
         target = self._target(member.name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # never write through what is there
+        _clear(target)  # never write through what is there
         with target.open("xb") as out:
             while chunk := content.read(1024 * 1024):
                 out.write(chunk)
         target.chmod(0o700 if member.mode & stat.S_IXUSR else 0o600)
 
-    def _target(self, name: str) -> Path:
+    def _target(self, name: object) -> Path:
+        if not isinstance(name, str):
+            msg = f"{name!r} is not a name"
+            raise MalformedSegmentError(msg)
         root, _, path = name.partition("/")
         if root not in self._roots or not path or "\0" in path:
             msg = f"{name!r} is below no root"
@@ -152,13 +164,15 @@ class FileTree:
     def _add(self, archive: tarfile.TarFile, name: str) -> None:
         root, _, path = name.partition("/")
         try:
-            # Opened without following a link, and measured when open: it may just be written.
-            descriptor = os.open(self._roots[root] / path, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = _opened_beneath(self._roots[root], path)
         except OSError:
             return  # gone again, or unreadable: the next look decides
+        # Measured when open: it may just be written, or be something else by now.
         with open(descriptor, "rb") as source:  # noqa: PTH123 - of a descriptor
-            content = source.read(self._limits.size + 1)
             mode = os.fstat(source.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                return
+            content = source.read(self._limits.size + 1)
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(content), mode & 0o700
         archive.addfile(info, io.BytesIO(content))
@@ -184,18 +198,46 @@ class FileTree:
                 except OSError:
                     continue
                 for entry in entries:
+                    if not _kept(entry.name):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
-                    elif entry.is_file(follow_symlinks=False) and _kept(entry.name):
+                    elif entry.is_file(follow_symlinks=False):
                         path = str(Path(entry.path).relative_to(base))
                         if not self._skip(root, path):
                             yield f"{root}/{path}", entry.stat(follow_symlinks=False)
 
 
+def _opened_beneath(root: Path, path: str) -> int:
+    """Open a file below `root` without following a link in any part of its path: a tool that runs
+    may put one there at any moment. Nor does it wait, as for the other end of a pipe.
+    """
+    *folders, name = path.split("/")
+    opened = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened)
+            os.close(opened)
+            opened = inner
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=opened)
+    finally:
+        os.close(opened)
+
+
+def _clear(target: Path) -> None:
+    """Make room: a file, a link, or a folder that was one before it became a file."""
+    if target.is_dir() and not target.is_symlink():
+        remove_tree(target)
+    else:
+        target.unlink(missing_ok=True)
+
+
 def _kept(name: str) -> bool:
-    """Names that are not UTF-8 cannot be written into the listing of deleted files."""
+    """Names that are not UTF-8 cannot be written into the listing of deleted files; control
+    characters, such as a newline, are there to fool what reads a listing.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return not any(character < " " or "\x7f" <= character <= "\x9f" for character in name)

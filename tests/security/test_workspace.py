@@ -1,0 +1,191 @@
+"""What a chat leaves in its files: neither into the next turn nor out of its directory.
+
+A defence is switched off by replacing the function that holds it; then the attack succeeds.
+"""
+
+import io
+import os
+import subprocess
+import threading
+
+import pytest
+
+from worker.adapters import filetree, removal
+from worker.adapters.filetree import FileTree, Limits, TooManyFilesError
+from worker.adapters.removal import remove_tree
+
+
+@pytest.fixture
+def chat(tmp_path):
+    """A workspace, and beside it what is not the chat's."""
+    for name in ("workspace", "restored", "outside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "outside" / "secret").write_text("the-secret")
+    return tmp_path
+
+
+def carried(chat, limits=None):
+    """The workspace as the next turn would find it, wherever that runs."""
+    archive = FileTree({"workspace": chat / "workspace"}, limits).everything()
+    if archive:
+        FileTree({"workspace": chat / "restored"}).apply(io.BytesIO(archive))
+    return {
+        str(path.relative_to(chat / "restored")): path
+        for path in (chat / "restored").rglob("*")
+        if not path.is_dir()
+    }
+
+
+def unchecked_open(root, path):
+    return os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW)
+
+
+@pytest.mark.parametrize("defended", [True, False])
+def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere(chat, defended, monkeypatch):
+    """A tool swaps it between the listing and the reading: a worker that is root would read for it
+    what it cannot read itself."""
+    if not defended:
+        monkeypatch.setattr(filetree, "_opened_beneath", unchecked_open)
+    folder = chat / "workspace" / "docs"
+    folder.mkdir()
+    (folder / "secret").write_text("harmless")
+    tree = FileTree({"workspace": chat / "workspace"})
+    listed = tree._stamps
+
+    def swapped():
+        stamps = listed()
+        folder.rename(chat / "workspace" / "aside")
+        folder.symlink_to(chat / "outside")
+        return stamps
+
+    tree._stamps = swapped
+    archive = tree.everything()
+    FileTree({"workspace": chat / "restored"}).apply(io.BytesIO(archive))
+    stolen = chat / "restored" / "docs" / "secret"
+    assert (stolen.exists() and stolen.read_text() == "the-secret") is not defended
+
+
+@pytest.mark.parametrize("defended", [True, False])
+def test_a_file_that_becomes_a_pipe_while_it_is_read_does_not_hold_the_worker(
+    chat, defended, monkeypatch
+):
+    if not defended:
+        monkeypatch.setattr(filetree, "_opened_beneath", unchecked_open)
+    path = chat / "workspace" / "data"
+    path.write_text("harmless")
+    tree = FileTree({"workspace": chat / "workspace"})
+    listed = tree._stamps
+
+    def swapped():
+        stamps = listed()
+        path.unlink()
+        os.mkfifo(path)
+        return stamps
+
+    tree._stamps = swapped
+    reading = threading.Thread(target=tree.everything, daemon=True)
+    reading.start()
+    reading.join(1)
+    held = reading.is_alive()
+    if held:  # let it go
+        path.open("wb").close()
+        reading.join(10)
+    assert held is not defended
+    assert not reading.is_alive()
+
+
+def test_links_become_nothing_or_files_of_their_own(chat):
+    workspace = chat / "workspace"
+    (workspace / "symbolic").symlink_to(chat / "outside" / "secret")
+    (workspace / "folder").symlink_to(chat / "outside")
+    os.link(chat / "outside" / "secret", workspace / "hard")
+    found = carried(chat)
+    assert found.keys() == {"hard"}
+    found["hard"].write_text("changed")
+    assert (chat / "outside" / "secret").read_text() == "the-secret"
+
+
+def test_devices_sockets_pipes_and_special_modes_do_not_travel(chat):
+    workspace = chat / "workspace"
+    os.mkfifo(workspace / "pipe")
+    if os.geteuid() == 0:
+        os.mknod(workspace / "disk", 0o666 | 0o060000, os.makedev(8, 0))
+    (workspace / "tool").write_text("#!/bin/sh")
+    (workspace / "tool").chmod(0o6777)
+    found = carried(chat)
+    assert found.keys() == {"tool"}
+    assert found["tool"].stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "\x1b[2J", "a\x7fb", "\x85"])
+def test_names_with_control_characters_do_not_travel(chat, name):
+    (chat / "workspace" / name).write_text("x")
+    (chat / "workspace" / f"{name}-folder").mkdir()
+    (chat / "workspace" / f"{name}-folder" / "inner").write_text("x")
+    (chat / "workspace" / "good").write_text("x")
+    assert carried(chat).keys() == {"good"}
+
+
+def test_bombs_of_size_and_of_number_are_refused_before_they_are_read(chat):
+    with (chat / "workspace" / "sparse").open("wb") as out:
+        out.truncate(10**13)
+    with pytest.raises(TooManyFilesError, match="bytes"):
+        carried(chat)
+    (chat / "workspace" / "sparse").unlink()
+    for n in range(100_000):
+        os.close(os.open(chat / "workspace" / str(n), os.O_CREAT | os.O_WRONLY))
+    with pytest.raises(TooManyFilesError, match="10000 files"):
+        carried(chat)
+    assert not any((chat / "restored").iterdir())
+    with pytest.raises(AssertionError):  # without the limit they would all travel
+        assert len(FileTree({"w": chat / "workspace"}, Limits(10**6))._stamps()) < 100_000
+
+
+def test_a_folder_that_became_a_file_is_one_afterwards(chat):
+    workspace = chat / "workspace"
+    (workspace / "a").mkdir()
+    (workspace / "a" / "b").write_text("x")
+    tree = FileTree({"workspace": workspace})
+    first = tree.everything()
+    tree.mark()
+    (workspace / "a" / "b").unlink()
+    (workspace / "a").rmdir()
+    (workspace / "a").write_text("a file now")
+    second, _ = tree.changes()
+    FileTree({"workspace": chat / "restored"}).apply(io.BytesIO(first + second))
+    assert (chat / "restored" / "a").read_text() == "a file now"
+
+
+CLOSED = "mkdir -p {0}/a/b; echo x > {0}/a/b/c; chmod 0 {0}/a/b; chmod 0 {0}/a"
+DEEP = (
+    "cd {0}; i=0; while [ $i -lt 60 ]; do mkdir -p d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d; "
+    "cd -P d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d; i=$((i+1)); done"
+)
+
+
+@pytest.mark.parametrize(("attack", "user"), [(CLOSED, 23_456), (DEEP, 0)])
+@pytest.mark.parametrize("defended", [True, False])
+def test_nothing_stays_on_disk_however_it_was_left(attack, user, defended, ground):
+    """Folders without permissions (a worker that is not root), and a tree too deep for Python."""
+    if os.geteuid() != 0:
+        pytest.skip("runs a part of itself as another user")
+    left = ground / "chat"
+    left.mkdir()
+    os.chown(ground, user, user)
+    os.chown(left, user, user)
+    subprocess.run(["sh", "-c", attack.format(left)], user=user, group=user, check=True)
+    outcome = os.fork()
+    if outcome == 0:
+        os.setgid(user)
+        os.setuid(user)
+        try:
+            if not defended:
+                removal.subprocess = None
+            remove_tree(left)
+        finally:
+            os._exit(0)
+    os.waitpid(outcome, 0)
+    assert left.exists() is not defended
+    os.chown(ground, 0, 0)
+    remove_tree(left)
+    assert not left.exists()
