@@ -12,6 +12,7 @@ from contracts import JobRequest, parse_event
 from worker.entrypoints.cli import app
 from worker.local.model.script import HELP
 from worker.settings import Settings
+from worker.webhook_settings import WebhookSettings
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -89,7 +90,7 @@ def test_the_page_of_settings_has_each_setting_with_its_default_and_no_other():
     }
     defaults = {
         name.upper(): "required" if field.is_required() else shown(field.default)
-        for name, field in Settings.model_fields.items()
+        for name, field in {**WebhookSettings.model_fields, **Settings.model_fields}.items()
     }
     assert documented == defaults
 
