@@ -1,0 +1,1 @@
+"""What a turn costs, in seconds, requests and memory; see docs/performance.md."""

@@ -1,0 +1,75 @@
+"""`scripts/bench`: what does a turn cost, beside the bare SDK and other ways to run it?"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks import fresh, rows
+from tests.benchmarks.goals import goals
+from tests.benchmarks.report import Report
+from tests.benchmarks.stage import stage
+
+ROWS = ("turns", "length", "throughput", "start", "memory", "many")
+QUICK = ("turns", "length", "throughput", "start", "memory")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROWS", help=f"of {', '.join(ROWS)}; default: all but many"
+    )
+    parser.add_argument(
+        "--latency", type=int, default=20, help="ms per AWS request, cloud-like rows"
+    )
+    parser.add_argument("--repeats", type=int, default=20, help="samples of a row")
+    parser.add_argument("--jobs", type=int, default=1000, help="jobs of the row `many`")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument("--plot", type=Path, help="draw turn time and requests by length (SVG)")
+    given = parser.parse_args()
+    wanted = given.rows or QUICK
+    if unknown := set(wanted) - set(ROWS):
+        parser.error(f"unknown rows: {', '.join(sorted(unknown))}; choose from {', '.join(ROWS)}")
+    folder, report = Path(tempfile.mkdtemp(prefix="bench-")), Report()
+    try:
+        with stage(folder, given.latency) as set_up:
+            asyncio.run(_measure(set_up, wanted, given, report))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    reached = goals(report, given.latency)
+    report.show(reached)
+    if given.out:
+        report.write(given.out, reached)
+    if given.plot:
+        from tests.benchmarks.plot import draw
+
+        draw(report, given.latency, given.plot)
+    return 0
+
+
+async def _measure(set_up, wanted, given, report):
+    for name in wanted:
+        sys.stderr.write(f"measuring: {name}\n")
+        match name:
+            case "turns":
+                await rows.warm_and_cold(set_up, given.repeats, report)
+            case "length":
+                await rows.by_length(set_up, max(given.repeats // 3, 3), report)
+            case "throughput":
+                await rows.throughput(set_up, report)
+            case "start":
+                await fresh.starts(set_up, max(given.repeats // 3, 3), report)
+            case "memory":
+                await fresh.restore_memory(set_up, report)
+            case "many":
+                await rows.many_jobs(set_up, report, given.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
