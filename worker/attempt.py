@@ -31,6 +31,7 @@ from worker.domain.message import InboundMessage
 from worker.domain.policy import TurnSpec
 from worker.domain.resume import CONTINUE_PROMPT
 from worker.domain.session import reset_session
+from worker.domain.trace import job_trace
 from worker.domain.turn import (
     Again,
     AgentOutcome,
@@ -129,7 +130,11 @@ async def _run(
 ) -> JobRecord | Unfinished:
     job = claim.job
     ports.journal.note(
-        "restore", job_id=job.job_id, session=claim.plan.status, cut_off=checkout.cut_off
+        "restore",
+        job_id=job.job_id,
+        session=claim.plan.status,
+        cut_off=checkout.cut_off,
+        warm=checkout.warm,
     )
     if claim.cancel is not None:
         return await _not_continued(claim, checkout, ports)
@@ -146,6 +151,7 @@ async def _run(
                 seconds=min(left, seconds),
                 cancelled=watch.seen,
                 report=reporter.report if reporter else None,
+                traceparent=_followed(claim),
                 fence=lease.ensure,
             )
             outcome = await _recorded(turn, checkout, ports)
@@ -153,6 +159,12 @@ async def _run(
             reporter.finish()
         asked = replace(claim, cancel=watch.request)
         return await _concluded(asked, outcome, checkout, ports, by_host=seconds < left)
+
+
+def _followed(claim: Claim) -> str | None:
+    """The span of this turn, when the bot's trace is sampled."""
+    trace = job_trace(claim.job.job_id, claim.job.request.traceparent)
+    return trace.child("run", claim.attempt).traceparent if trace.sampled else None
 
 
 def _rest_of(spec: TurnSpec, spent: Spent) -> TurnSpec:
@@ -183,6 +195,7 @@ async def _concluded(
         attempt=claim.attempt,
         verdict=type(verdict).__name__,
         code=getattr(verdict, "code", None),
+        cost_usd=spent_by(outcome).cost_usd,
     )
     spent = claim.spent.plus(spent_by(outcome))
     try:
@@ -247,6 +260,7 @@ async def _commit(
     )
     record = await ports.ledger.commit(claim, commit, now, ports.policy.session_ttl_seconds)
     checkout.committed(commit)
+    ports.journal.note("commit", job_id=claim.job.job_id)
     return record
 
 

@@ -12,12 +12,13 @@ from dataclasses import replace
 from contracts import session_key
 from worker.attempt import attempt
 from worker.domain.admission import Rejection, admit
-from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished
+from worker.domain.claim import Busy, Claim, ClaimResult, Conflict, Deliver, Finished
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import LeaseLostError, UnavailableError
 from worker.domain.events import rejected_event
-from worker.domain.job import JobRecord, JobState
+from worker.domain.job import Job, JobRecord, JobState
 from worker.domain.message import JOB_ID_ATTRIBUTE, InboundMessage
+from worker.domain.trace import job_trace
 from worker.domain.turn import backoff_seconds
 from worker.metering import settle
 from worker.ports import Ports
@@ -32,15 +33,19 @@ async def process(
 
     Never raises for anything a message or an outside system can do: what is unknown is retried.
     """
+    ports.journal.begin(message_id=message.message_id)
     try:
         message = await _as_first_sent(message, ports)
         admitted = admit(message, await ports.rules.current())
         if isinstance(admitted, Rejection):
             return await _reject(message, admitted, ports)
         job = admitted
+        ports.journal.begin(
+            job_trace(job.job_id, job.request.traceparent), job_id=job.job_id, chat=job.session_key
+        )
         now = ports.clock.now()
         result = await ports.ledger.claim(job, ports.owner, now, ports.policy.lease_seconds)
-        ports.journal.note("claim", job_id=job.job_id, result=type(result).__name__)
+        _note_claim(result, job, message, ports, now)
         match result:
             case Claim() as claim:
                 ended = await attempt(claim, now, message, ports, seconds)
@@ -73,6 +78,18 @@ async def process(
     except Exception as exc:  # noqa: BLE001 - one message must not stop the others
         ports.journal.failure("internal_error", exc, message_id=message.message_id)
         return Retry(backoff_seconds(message.receive_count, _DICE), "internal_error")
+
+
+def _note_claim(
+    result: ClaimResult, job: Job, message: InboundMessage, ports: Ports, now: float
+) -> None:
+    """`waited`: seconds since the message was sent; a job's later attempts have waited for it."""
+    figures: dict[str, object] = {"result": type(result).__name__}
+    if isinstance(result, Claim):
+        figures |= {"attempt": result.attempt, "takeover": result.takeover}
+        if message.sent_at and result.attempt == 1:
+            figures["waited"] = round(max(now - message.sent_at, 0.0), 3)
+    ports.journal.note("claim", job_id=job.job_id, **figures)
 
 
 async def _as_first_sent(message: InboundMessage, ports: Ports) -> InboundMessage:

@@ -17,6 +17,7 @@ from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, TurnSpec
 from worker.domain.progress import Step
 from worker.domain.session import Segment, SessionPlan
+from worker.domain.trace import Trace
 from worker.domain.turn import AgentOutcome
 from worker.domain.usage import Account, Exhausted, Granted
 
@@ -185,6 +186,11 @@ class Checkout(Protocol):
         """
         ...
 
+    @property
+    def warm(self) -> bool:
+        """Whether the chat's last turn has left something here that is still to be found."""
+        ...
+
     def found(self) -> Resident | None:
         """What the chat's last turn has left here, once; the caller's from now on."""
         ...
@@ -233,6 +239,8 @@ class Turn:
     """Set when the turn is to be interrupted because its job is cancelled."""
     report: Callable[[Step], None] | None = None
     """Takes what is to be told while the turn runs, and returns at once; None: nothing is."""
+    traceparent: str | None = None
+    """The span of the turn, to be sent with its model calls; None when nobody follows it."""
 
 
 class Agent(Protocol):
@@ -299,6 +307,12 @@ class Publisher(Protocol):
 
 class Journal(Protocol):
     """One structured log line per step. Never message text, never a secret."""
+
+    def begin(self, trace: Trace | None = None, **fields: object) -> None:
+        """A new piece of work: the lines of this task, and of those that it starts from now on,
+        carry these fields and belong to this span.
+        """
+        ...
 
     def note(self, step: str, **fields: object) -> None: ...
 

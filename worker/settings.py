@@ -174,6 +174,10 @@ class Settings(SandboxSettings, Resources):
     )
     poll_seconds: int = Field(10, ge=0, le=20, description="SQS long poll; bounds the drain too")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    metrics: Literal["auto", "emf", "off"] = Field(
+        "auto", description='CloudWatch metrics in the log; "auto": on Lambda only'
+    )
+    metrics_namespace: str = Field("AgentWorker", pattern=r"^[A-Za-z0-9._/#:-]{1,255}$")
 
     def warmth(self) -> Warmth:
         return Warmth(self.warm_chats, self.warm_memory_mb * 1024**2, self.warm_idle_seconds)

@@ -91,6 +91,10 @@ class S3Checkout:
         )
         return Sealed(lines, files)
 
+    @property
+    def warm(self) -> bool:
+        return self._resident is not None
+
     def found(self) -> Resident | None:
         resident, self._resident = self._resident, None
         return resident

@@ -26,6 +26,7 @@ from worker.domain.admission import Rejection
 from worker.domain.claim import Claim
 from worker.domain.message import InboundMessage
 from worker.domain.progress import Numbered, Started, ToolCall
+from worker.domain.trace import job_trace
 from worker.domain.turn import Conclude, spent_by
 
 MAX_EVENT_BYTES = 240 * 1024
@@ -58,7 +59,7 @@ def completed_event(claim: Claim, conclusion: Conclude, now: float) -> JobComple
         duration_ms=total.duration_ms,
         attempt=claim.attempt,
     )
-    return JobCompletedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+    return JobCompletedEvent.of(data, time=_utc(now), traceparent=_published(claim))
 
 
 def cancelled_event(claim: Claim, conclusion: Conclude | None, now: float) -> JobCancelledEvent:
@@ -84,7 +85,7 @@ def cancelled_event(claim: Claim, conclusion: Conclude | None, now: float) -> Jo
         cancelled_by=request and request.requested_by,
         requested_at=request and _utc(request.requested_at),
     )
-    return JobCancelledEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+    return JobCancelledEvent.of(data, time=_utc(now), traceparent=_published(claim))
 
 
 def step_event(claim: Claim, numbered: Numbered, now: float) -> str:
@@ -112,7 +113,7 @@ def step_event(claim: Claim, numbered: Numbered, now: float) -> str:
 def _placed(
     event: type[JobEvent[OfJob]], data: OfJob, claim: Claim, numbered: Numbered, now: float
 ) -> str:
-    traceparent = claim.job.request.traceparent
+    traceparent = _published(claim)
     told = event.of(data, time=_utc(now), traceparent=traceparent, number=numbered.number)
     return told.to_json()
 
@@ -146,7 +147,7 @@ def failed_event(claim: Claim, code: str, message: str, now: float) -> str:
         num_turns=claim.spent.num_turns,
         attempt=claim.attempt,
     )
-    event = JobFailedEvent.of(data, time=_utc(now), traceparent=claim.job.request.traceparent)
+    event = JobFailedEvent.of(data, time=_utc(now), traceparent=_published(claim))
     return event.to_json()
 
 
@@ -163,7 +164,8 @@ def rejected_event(message: InboundMessage, rejection: Rejection, now: float) ->
         message_id=message.message_id,
         metadata=dict(request.metadata) if request else {},
     )
-    traceparent = request.traceparent if request else None
+    trace = job_trace(rejection.job_id, request.traceparent if request else None)
+    traceparent = trace.child("publish", 0).traceparent
     return JobRejectedEvent.of(data, time=_utc(now), traceparent=traceparent).to_json()
 
 
@@ -176,6 +178,14 @@ def _about(claim: Claim) -> dict[str, Any]:
         "thread_id": request.thread_id,
         "metadata": dict(request.metadata),
     }
+
+
+def _published(claim: Claim) -> str:
+    """The span of the publication: what a subscriber does follows from it."""
+    job = claim.job
+    return (
+        job_trace(job.job_id, job.request.traceparent).child("publish", claim.attempt).traceparent
+    )
 
 
 def _utc(now: float) -> datetime:

@@ -65,7 +65,7 @@ class ClaudeAgent:
         environment = agent_environment(
             checkout.directory,
             self._project,
-            await self._model.variables(),
+            {**await self._model.variables(), **_traced(turn)},
             self._environ,
             self._max_retries,
             self._sandbox,
@@ -131,6 +131,13 @@ class ClaudeAgent:
         link = directory / "config" / "skills"
         if self._profile.skills and self._profile.folder and not link.exists():
             link.symlink_to(self._profile.folder / "skills")
+
+
+def _traced(turn: Turn) -> dict[str, str]:
+    """A header of each model call. A process keeps its headers, so a traced turn has its own."""
+    if turn.traceparent is None:
+        return {}
+    return {"ANTHROPIC_CUSTOM_HEADERS": f"traceparent: {turn.traceparent}"}
 
 
 def _names_server(tools: Sequence[str]) -> bool:

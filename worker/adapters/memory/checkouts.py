@@ -70,6 +70,10 @@ class MemoryCheckout:
         self._files.setdefault(self._name, dict(self.workspace))
         return (_segment(self._name, list(self.workspace.values()), self._now),)
 
+    @property
+    def warm(self) -> bool:
+        return self._resident is not None
+
     def found(self) -> Resident | None:
         resident, self._resident = self._resident, None
         return resident

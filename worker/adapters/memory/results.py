@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from worker.domain.trace import Trace
+
 
 class MemoryResults:
     """Large results in a dictionary."""
@@ -39,6 +41,9 @@ class MemoryJournal:
     """Steps in a list."""
 
     steps: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def begin(self, trace: Trace | None = None, **fields: object) -> None:
+        self.steps.append(("begin", {**fields, "trace": trace}))
 
     def note(self, step: str, **fields: object) -> None:
         self.steps.append((step, fields))
