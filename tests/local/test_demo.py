@@ -48,6 +48,9 @@ SCENES = [
 EXAMPLES = ROOT / "contracts" / "examples" / "events"
 
 
+TICKETBOT = ("-m", "worker.local.ticketbot")
+
+
 class Demo:
     """`scripts/demo` after its setup."""
 
@@ -115,23 +118,6 @@ def test_a_lost_memory_ends_the_tour_with_a_sentence_and_an_error(demo):
 
 
 @pytest.mark.integration
-def test_a_person_can_chat_by_pipe(demo):
-    status, output = demo.run(
-        "--chat",
-        typed="my name is Ada\n\nwhat is my name\n/thread trip\nwhat is my name\n/thread\n"
-        "/new\nwhat is my name\n/nonsense\nhello [[status 400]]\n/quit\nnot read",
-    )
-    assert status == 0, output
-    answers = [line for line in output.splitlines() if line.startswith("bot>")]
-    assert ["Ada" in answer for answer in answers] == [True, True, False, False]
-    assert "you/trip> what is my name" in output
-    assert "failed: the model did not answer" in output
-    assert "/thread X" in output.partition("/nonsense")[2]
-    assert "5 turns, $0.0" in output
-    assert "not read" not in output
-
-
-@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_ends_all_that_it_started(demo, number):
     process = demo.start(stdin=subprocess.DEVNULL)
@@ -150,11 +136,11 @@ def test_an_interrupted_demo_ends_all_that_it_started(demo, number):
 def test_a_demo_ends_what_a_killed_one_left_and_the_callers_settings_do_not_reach_it(
     demo, monkeypatch
 ):
-    first = demo.start("--chat", stdin=subprocess.PIPE)
+    first = demo.start(program=TICKETBOT, stdin=subprocess.PIPE)
     assert any("/quit" in line for line in first.stdout)
-    status, output = demo.run("--chat")
+    status, output = demo.run()
     assert status == 1
-    assert "another demo runs" in output
+    assert "another demo or ticketbot runs" in output
     left = demo.processes()
     first.kill()
     first.communicate()
@@ -162,7 +148,7 @@ def test_a_demo_ends_what_a_killed_one_left_and_the_callers_settings_do_not_reac
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_PROFILE", "of-the-caller")
     monkeypatch.setenv("CLAUDE_CODE_USE_BEDROCK", "1")
-    status, output = demo.run("--chat", typed="hello")
+    status, output = demo.run(program=TICKETBOT, typed="hello")
     assert status == 0, output
     assert "message 1 of our conversation" in output
     assert [start_time(pid) for pid in left] == [None] * 3
@@ -176,7 +162,7 @@ def test_help_answers_without_any_setup():
         text=True,
         check=True,
     )
-    assert "scripts/demo --chat" in shown.stdout
+    assert "scripts/ticketbot" in shown.stdout
 
 
 def answer(response="You told me that your name is Ada.", **changes):

@@ -1,5 +1,6 @@
 """`scripts/ticketbot`: TicketBot on the stack of the environment, or on one of its own."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -22,14 +23,16 @@ answers, by fixed rules: try `my name is Ada`, `what is my name`, `run ls`;
 
 def main() -> int:
     """Exit status: that of the bot, 1 when no stack could be started, 130 interrupted."""
-    state_dir = Path(sys.argv[1]) if len(sys.argv) > 1 else _STATE_DIR
+    parser = argparse.ArgumentParser(prog="scripts/ticketbot", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, default=_STATE_DIR, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
     if os.environ.get("QUEUE_URL"):
         return _chat(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         sys.stdout.write(_LOCAL + "\n")
-        with machine(state_dir, _EMULATOR_ENVIRONMENT, _progress) as running:
+        with machine(arguments.state_dir, _EMULATOR_ENVIRONMENT, _progress) as running:
             return _chat({**os.environ, **running.settings})
     except KeyboardInterrupt:
         return 130

@@ -9,7 +9,6 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import ContractError
-from worker.local.demo.chat import Chat
 from worker.local.demo.claims import ClaimError
 from worker.local.demo.machine import machine
 from worker.local.demo.screen import Screen
@@ -25,7 +24,6 @@ _INTERRUPTED = 130
 def main() -> int:
     """Exit status: 0 all as claimed, 1 not (the last lines say what), 130 interrupted."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--chat", action="store_true", help="type to the bot yourself")
     parser.add_argument("--state-dir", type=Path, default=_STATE_DIR, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -34,7 +32,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     screen = Screen()
     try:
-        _run(screen, arguments.state_dir, chat=arguments.chat)
+        _run(screen, arguments.state_dir)
     except KeyboardInterrupt:
         screen.end_line()
         screen.note("interrupted: everything that the demo started is ended")
@@ -48,11 +46,7 @@ def main() -> int:
     return 0
 
 
-def _run(screen: Screen, state_dir: Path, *, chat: bool) -> None:
-    if chat:
-        with machine(state_dir, _EMULATOR_ENVIRONMENT, screen.progress) as running:
-            Chat(running, screen).run()
-        return
+def _run(screen: Screen, state_dir: Path) -> None:
     screen.title()
     with (
         machine(state_dir, _EMULATOR_ENVIRONMENT, screen.progress) as running,

@@ -125,7 +125,7 @@ class Machine:
 def machine(state_dir: Path, emulator_environment: Path, progress: Progress) -> Iterator[Machine]:
     """The machine for the time of a `with` block; at its end, however it ends, all is ended.
 
-    Raises LocalStackError: it cannot start, or another demo runs on `state_dir`.
+    Raises LocalStackError: it cannot start, or another demo or ticketbot runs on `state_dir`.
     """
     state_dir, emulator_environment = state_dir.resolve(), emulator_environment.resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def _alone(state_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LocalStackError(
-                f"another demo runs on {state_dir}: end it first, or wait for its end"
+                f"another demo or ticketbot runs on {state_dir}: end it first, or wait for its end"
             ) from None
         yield
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +20,7 @@ _LABEL = 10
 _BESIDE_BAR = 34  # characters: label, times and gaps
 _WORKSPACE = re.compile(r"/\S+/workspace/")  # long, and the same for a chat on every machine
 _NEXT = """
-  scripts/demo --chat              type to the bot yourself
+  scripts/ticketbot                type to the bot yourself
   .venv/bin/agent-worker up        this stack, until you end it; it says how
                                    to load its environment. Shells that have it:
   .venv/bin/agent-worker run         a worker
@@ -51,9 +50,6 @@ class Screen:
 
     def note(self, text: str) -> None:
         self._console.print(Text(text, "dim"))
-
-    def problem(self, text: str) -> None:
-        self._console.print(Text(text, "red"))
 
     def failure(self, text: str, state_dir: Path) -> None:
         self._console.print(Text(f"✗ {text}", "bold red"))
@@ -131,47 +127,12 @@ class Screen:
         self._console.print(_NEXT.strip("\n"), markup=False)
         self._console.print()
 
-    def chat_help(self, commands: str) -> None:
-        self._console.print(
-            "A scripted model answers, by fixed rules: try `my name is Ada`, `what is my name`,\n"
-            "`write notes.txt: milk`, `run ls`; `help` tells all.",
-            style="dim",
-        )
-        self._console.print(commands, style="dim", markup=False)
-
-    def reply(self, event: Event, seconds: float) -> None:
-        """An answer in a chat with a person, who may have asked for long lines."""
-        data = event.data
-        if text := getattr(data, "response", ""):
-            self._line(Text("bot>", "bold green"), Text(text), label_width=4, gap=1)
-        if data.is_error:
-            self.problem(f"{event.type.rpartition('.')[2]}: {data.error_message}")
-        figures = f"{seconds:.1f} s  ${getattr(data, 'cost_usd', 0.0):.4f}"
-        self._console.print(Text(figures, "dim"), justify="right")
-
     def end_line(self) -> None:
         self._console.print()
 
-    def typed(self, text: str) -> None:
-        """What came from a pipe, where a terminal would have shown it."""
-        self._console.print(text, markup=False)
-
-    def waiting(self) -> AbstractContextManager[object]:
-        if self._console.is_terminal:
-            return self._console.status("")
-        return nullcontext()
-
-    def _line(
-        self,
-        label: Text,
-        text: Text,
-        right: Text | None = None,
-        *,
-        label_width: int = _LABEL,
-        gap: int = 2,
-    ) -> None:
-        grid = Table.grid(padding=(0, gap, 0, 0), expand=True)
-        grid.add_column(width=label_width, justify="right", no_wrap=True)
+    def _line(self, label: Text, text: Text, right: Text | None = None) -> None:
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.add_column(width=_LABEL, justify="right", no_wrap=True)
         grid.add_column(ratio=1, overflow="fold")
         grid.add_column(justify="right", no_wrap=True)
         grid.add_row(label, text, right or Text())
