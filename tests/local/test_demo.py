@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts import JobCompleted, JobCompletedEvent, JobFailed, JobFailedEvent
+from contracts import (
+    JobCompleted,
+    JobCompletedEvent,
+    JobFailed,
+    JobFailedEvent,
+    JobProgress,
+    JobProgressEvent,
+    JobStarted,
+    JobStartedEvent,
+)
 from tests.conftest import ROOT
 from worker.local.demo import claims
 from worker.local.demo.claims import ClaimError
@@ -23,11 +32,16 @@ SCENES = [
     "✓ neither thread knows what was said in the other",
     "3  A tool",
     "✓ the file was on disk: `cat` has read it",
-    "4  Two chats in parallel",
+    "4  Live progress",
+    "…  started",
+    "…  Bash: sleep 1",
+    "…  Bash: echo done",
+    "✓ each step was shown while the agent worked, and the result came last",
+    "5  Two chats in parallel",
     "✓ each chat kept its order, neither waited for the other",
-    "5  A crash",
+    "6  A crash",
     "✓ both memories are intact: they live in DynamoDB and S3",
-    "6  A malformed message",
+    "7  A malformed message",
     "invalid_request",
     "✓ it is in the dead-letter queue, with its reason",
     "✓ its chat goes on",
@@ -197,6 +211,35 @@ def test_a_session_that_is_not_continued_is_lost():
     for other in (answer(session_status="reset"), answer(session_id="s-2")):
         with pytest.raises(ClaimError, match="the session was lost: job ada-1"):
             claims.is_continued(other, "s-1")
+
+
+def followed(*steps, text="Bash returned"):
+    """The events of a job that calls tools, and then writes."""
+    about = {"job_id": "ada-1", "tenant_id": "default", "chat_id": "ada", "attempt": 1}
+    counts = {"num_turns": 1, "tool_calls": 1, "elapsed_ms": 1}
+    data = [
+        *(JobProgress(**about, **counts, kind="tool", tool="Bash", summary=s) for s in steps),
+        JobProgress(**about, **counts, kind="text", text=text),
+    ]
+    noon = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        JobStartedEvent.of(JobStarted(**about, model="sonnet"), time=noon, number=1),
+        *(JobProgressEvent.of(each, time=noon, number=n) for n, each in enumerate(data, 2)),
+        event(),
+    ]
+
+
+def test_progress_that_is_not_whole_or_comes_too_late_is_noticed():
+    claims.was_followed(followed("Bash: ls"), ["Bash: ls"])
+    with pytest.raises(ClaimError, match=r"progress was lost: expected .*Bash: ls"):
+        claims.was_followed(followed(), ["Bash: ls"])
+    with pytest.raises(ClaimError, match=r"heard agent\.job\.completed"):
+        claims.was_followed([event()], [])
+    with pytest.raises(ClaimError, match="nothing of the text"):
+        claims.was_followed(followed("Bash: ls", text=""), ["Bash: ls"])
+    started, *rest = followed("Bash: ls")
+    with pytest.raises(ClaimError, match="not the last"):
+        claims.was_followed([started, event(), *rest], ["Bash: ls"])
 
 
 def test_only_a_completed_turn_without_error_is_an_answer():

@@ -3,7 +3,15 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
-from contracts import Event, JobCompleted, JobCompletedEvent
+from contracts import (
+    Event,
+    FinalEvent,
+    JobCompleted,
+    JobCompletedEvent,
+    JobProgressEvent,
+    JobStartedEvent,
+    StreamEvent,
+)
 from worker.local.demo.timeline import Run
 
 
@@ -45,6 +53,21 @@ def is_continued(answer: JobCompleted, session_id: str) -> None:
             f"the session was lost: job {answer.job_id} should continue {session_id}, but its "
             f"session {answer.session_id} is {answer.session_status!r}"
         )
+
+
+def was_followed(heard: Sequence[StreamEvent], steps: Sequence[str]) -> None:
+    """A bot was told that the job began, each step, some of the text, and the result at the end."""
+    told = [event.data for event in heard if isinstance(event, JobProgressEvent)]
+    found = [data.summary for data in told if data.kind == "tool"]
+    if not isinstance(heard[0], JobStartedEvent) or found != list(steps):
+        raise ClaimError(
+            f"progress was lost: expected the start and the steps {list(steps)}, "
+            f"heard {heard[0].type} and {found}"
+        )
+    if not any(data.text for data in told):
+        raise ClaimError("progress was lost: nothing of the text was told before the result")
+    if any(isinstance(event, FinalEvent) for event in heard[:-1]):
+        raise ClaimError("the result was not the last that the bot was told")
 
 
 def keeps_order(runs: Sequence[Run]) -> None:

@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from contracts import Event
+from contracts import Event, JobProgressEvent, JobStartedEvent, StreamEvent
 from worker.domain.job import JobRecord
 from worker.local.demo.summary import summary_table
 from worker.local.demo.timeline import Run, bars
@@ -94,6 +94,17 @@ class Screen:
         """What a command has printed."""
         for line in text.splitlines():
             self._console.print(Text(line, no_wrap=True, overflow="crop"))
+
+    def step(self, event: StreamEvent, seconds: float) -> None:
+        """How far a job has come; nothing for its result."""
+        match event:
+            case JobStartedEvent():
+                told = "started"
+            case JobProgressEvent(data=data):
+                told = data.summary or (data.text or "").strip().rpartition("\n")[2]
+            case _:
+                return
+        self._line(Text("…", "dim"), Text(told, "dim"), Text(f"{seconds:.1f} s", "dim"))
 
     def act(self, command: str, result: str) -> None:
         self._line(Text("$", "bold yellow"), Text(f"{command:<20} {result}"))

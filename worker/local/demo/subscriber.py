@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
-from contracts import Event, parse_event
+from contracts import FinalEvent, parse_event
 from worker.local.demo.claims import ClaimError
 
 _POLL_SECONDS = 1
@@ -15,15 +15,15 @@ _PATIENCE_SECONDS = 90.0
 
 
 class Subscriber:
-    """Calls `on_event` in its thread for each event published while the `with` block runs."""
+    """Calls `on_event` in its thread for each result published while the `with` block runs."""
 
     def __init__(
-        self, topic: str, client: Callable[[str], Any], on_event: Callable[[Event], None]
+        self, topic: str, client: Callable[[str], Any], on_event: Callable[[FinalEvent], None]
     ) -> None:
         self._topic = topic
         self._sqs, self._sns = client("sqs"), client("sns")
         self._on_event = on_event
-        self._received: list[Event] = []
+        self._received: list[FinalEvent] = []
         self._arrival = threading.Condition()
         self._ending = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -49,8 +49,8 @@ class Subscriber:
         self._ending.set()  # queue and subscription end with the stack
         self._thread.shutdown()
 
-    def received(self) -> list[Event]:
-        """All events so far, in the order of their arrival."""
+    def received(self) -> list[FinalEvent]:
+        """All results so far, in the order of their arrival."""
         with self._arrival:
             return list(self._received)
 
@@ -75,8 +75,9 @@ class Subscriber:
             )
             for message in answer.get("Messages", []):
                 event = parse_event(message["Body"])
-                self._on_event(event)
-                with self._arrival:
-                    self._received.append(event)
-                    self._arrival.notify_all()
+                if isinstance(event, FinalEvent):
+                    self._on_event(event)
+                    with self._arrival:
+                        self._received.append(event)
+                        self._arrival.notify_all()
                 self._sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import Counter
 
-from contracts import JobCompleted, message_group_id, parse_event
+from contracts import JobCompleted, StreamEvent, message_group_id, parse_event
 from worker.local.demo import claims
 from worker.local.demo.dead_letters import dead_letter
 from worker.local.demo.machine import Machine
@@ -31,6 +31,7 @@ class Tour:
         session = self._conversation()
         self._thread()
         self._tool()
+        self._progress()
         self._parallel()
         self._restart(session)
         self._malformed()
@@ -72,6 +73,24 @@ class Tour:
         answer = self._ask("ada", f"steps: write shopping.txt: {text}; run cat shopping.txt")
         claims.remembers(answer, f"Bash returned: {text}")
         self._screen.holds("the file was on disk: `cat` has read it")
+
+    def _progress(self) -> None:
+        self._screen.scene(
+            "Live progress",
+            "The request asks for it, and the bot streams the job's events: what the agent does, "
+            "and what it has written so far.",
+        )
+        self._machine.producer.listen()
+        job_id = self._send(
+            "ada", "steps: run sleep 1; run echo done [[slow 0.1]]", progress="text"
+        )
+        heard: list[StreamEvent] = []
+        for event in self._machine.producer.stream(job_id, timeout=_ANSWER_SECONDS):
+            heard.append(event)
+            self._screen.step(event, time.monotonic() - self._sent_at[job_id])
+        self._receive(job_id)
+        claims.was_followed(heard, ["Bash: sleep 1", "Bash: echo done"])
+        self._screen.holds("each step was shown while the agent worked, and the result came last")
 
     def _parallel(self) -> None:
         self._screen.scene(
@@ -169,14 +188,14 @@ class Tour:
         """One turn: send, and wait until answer and event have arrived."""
         return self._receive(self._send(chat, text, thread))
 
-    def _send(self, chat: str, text: str, thread: str | None = None) -> str:
+    def _send(self, chat: str, text: str, thread: str | None = None, progress: str = "none") -> str:
         group = message_group_id(chat, thread)
         self._messages[group] += 1
         job_id = f"{group}-{self._messages[group]}"
         self._screen.question(group, text)
         self._sent_at[job_id] = time.monotonic()
         self._machine.producer.enqueue(
-            user_message=text, chat_id=chat, thread_id=thread, job_id=job_id
+            user_message=text, chat_id=chat, thread_id=thread, job_id=job_id, progress=progress
         )
         return job_id
 
