@@ -45,15 +45,15 @@ SCENES = [
     "invalid_request",
     "✓ it is in the dead-letter queue, with its reason",
     "✓ its chat goes on",
-    "7  A webhook",
+    "8  A webhook",
     "agent-worker webhooks add",
-    "webhook, verified → agent.job.completed ada-9",
+    "webhook, verified → agent.job.completed ada-10",
     "agent-worker webhooks log",
     "delivered",
     "✓ its signature is valid, and one for a changed body is not",
     "Summary",
-    "20 jobs",
-    "✓ the subscriber has 20 results, one of each job",
+    "21 jobs",
+    "✓ the subscriber has 21 results, one of each job",
     "What to try next",
     "  .venv/bin/agent-worker up        this stack, until you end it; it says how\n",
     "everything that the demo started is ended",
@@ -105,7 +105,7 @@ def test_the_tour_shows_every_scene_and_leaves_nothing_behind(demo):
     places = [output.find(line) for line in SCENES]
     assert -1 not in places, f"missing: {SCENES[places.index(-1)]}\n{output}"
     assert places == sorted(places)
-    assert output.count("topic → agent.job.completed") == 19
+    assert output.count("topic → agent.job.completed") == 20
     assert output.count("topic → agent.job.rejected") == 1
     assert "\x1b" not in output
     assert max(map(len, output.splitlines())) <= 80

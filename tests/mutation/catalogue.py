@@ -9,6 +9,7 @@ from dataclasses import dataclass
 ACCESS = "tests/unit/test_access.py"
 ADMISSION = "tests/unit/test_admission.py"
 RECORDER = "tests/unit/test_recorder.py"
+FOLLOWING = "tests/contracts/test_contract_following.py"
 FILETREE = "tests/unit/test_filetree.py"
 STORY = "tests/pipeline/test_story.py"
 LEDGER = "tests/conformance/test_ledger.py"
@@ -18,6 +19,7 @@ REPLAY = "tests/replay"
 PUBLISHER = "tests/conformance/test_publisher.py"
 HOSTS = "tests/integration/test_hosts.py"
 LAMBDA = "tests/integration/test_lambda.py"
+TELEGRAM = "tests/integration/test_telegram.py"
 WHOLE_PATH = "tests/integration/test_whole_path.py"
 
 
@@ -101,6 +103,24 @@ MUTATIONS = (
         (REPLAY,),
     ),
     Mutation(
+        "readers-see-events-as-they-come",
+        "G1 order",
+        "contracts/following.py",
+        "return follows or now >= self._held_until or self._final is not None",
+        "return True",
+        (FOLLOWING,),
+    ),
+    # G2: a job has one effect, however often it is delivered.
+    Mutation(
+        "telegram-names-jobs-anew",
+        "G2 one effect",
+        "examples/telegram_bot.py",
+        "{update['update_id']}",
+        "{time.time_ns()}",
+        (TELEGRAM,),
+        real=True,
+    ),
+    Mutation(
         "no-deduplication",
         "G2 one effect",
         "worker/domain/claim.py",
@@ -150,6 +170,14 @@ MUTATIONS = (
         ("tests/conformance/test_session_store.py",),
     ),
     # G3: nothing is lost.
+    Mutation(
+        "a-lost-event-keeps-a-bot-waiting",
+        "G3 nothing lost",
+        "contracts/following.py",
+        "if self._can_look and (now >= self._look_at or (over and",
+        "if self._can_look and ((over and",
+        (FOLLOWING,),
+    ),
     Mutation(
         "dead-letter-without-its-event",
         "G3 nothing lost",

@@ -18,7 +18,16 @@ from pathlib import Path
 from tests.mutation.catalogue import Mutation
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("contracts", "infra", "profile", "pyproject.toml", "requirements", "tests", "worker")
+COPIED = (
+    "contracts",
+    "examples",
+    "infra",
+    "profile",
+    "pyproject.toml",
+    "requirements",
+    "tests",
+    "worker",
+)
 SHARED = (".agent-worker",)
 """What is installed once: the emulator's own environment."""
 
