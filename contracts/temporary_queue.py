@@ -47,8 +47,8 @@ class TemporaryQueue:
             if self._subscription is not None:
                 self._sns.unsubscribe(SubscriptionArn=self._subscription)
             self._sqs.delete_queue(QueueUrl=self.url)
-        except Exception:  # noqa: BLE001 - the bot goes on, or ends
-            _log.exception("the temporary queue %s is left behind", self.url)
+        except Exception as exc:  # noqa: BLE001 - the bot goes on, or ends
+            _log.warning("the temporary queue %s is left behind: %s", self.url, exc)
 
     def _subscribe(self, topic_arn: str) -> None:
         attributes = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])

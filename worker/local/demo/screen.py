@@ -17,6 +17,7 @@ from worker.local.demo.timeline import Run, bars
 
 _WIDTH = 80
 _LABEL = 10
+_TAIL = 40  # characters of a text that is being written
 _BESIDE_BAR = 34  # characters: label, times and gaps
 _WORKSPACE = re.compile(r"/\S+/workspace/")  # long, and the same for a chat on every machine
 _NEXT = """
@@ -101,7 +102,8 @@ class Screen:
             case JobStartedEvent():
                 told = "started"
             case JobProgressEvent(data=data):
-                told = data.summary or (data.text or "").strip().rpartition("\n")[2]
+                written = " ".join((data.text or "").split())[-_TAIL:].strip()
+                told = data.summary or f"writes: {written}"
             case _:
                 return
         self._line(Text("…", "dim"), Text(told, "dim"), Text(f"{seconds:.1f} s", "dim"))

@@ -80,14 +80,13 @@ class Tour:
             "The request asks for it, and the bot streams the job's events: what the agent does, "
             "and what it has written so far.",
         )
-        self._machine.producer.listen()
-        job_id = self._send(
-            "ada", "steps: run sleep 1; run echo done [[slow 0.1]]", progress="text"
-        )
+        text = "steps: run sleep 1; run echo done [[slow 0.1]] [[long 150]]"
         heard: list[StreamEvent] = []
-        for event in self._machine.producer.stream(job_id, timeout=_ANSWER_SECONDS):
-            heard.append(event)
-            self._screen.step(event, time.monotonic() - self._sent_at[job_id])
+        with self._machine.producer as bot:
+            job_id = self._send("ada", text, progress="text")
+            for event in bot.stream(job_id, timeout=_ANSWER_SECONDS):
+                heard.append(event)
+                self._screen.step(event, time.monotonic() - self._sent_at[job_id])
         self._receive(job_id)
         claims.was_followed(heard, ["Bash: sleep 1", "Bash: echo done"])
         self._screen.holds("each step was shown while the agent worked, and the result came last")
