@@ -167,6 +167,27 @@ async def test_commands_start_over_help_and_do_not_reach_the_agent(telegram, cha
     assert sum("/cancel" in text for text in texts) == 2
 
 
+async def test_progress_is_one_message_that_changes_and_goes_with_the_answer(telegram, chat, start):
+    async with start():
+        telegram.say(chat, "steps: run sleep 4; run echo done")
+        await until(lambda: any(message.deleted for message in telegram.of(chat)))
+    [status, answer] = telegram.of(chat)
+    shown = [*status.earlier, status.text]
+    assert len(shown) > 1
+    assert "· Bash: sleep 4" in shown[0]
+    assert "· Bash: echo done" in shown[-1]
+    assert "Bash returned: done" in answer.text
+
+
+async def test_what_is_under_way_is_stopped_by_a_command(telegram, chat, start):
+    async with start():
+        telegram.say(chat, "hello [[delay 60]]")
+        await until(lambda: telegram.called("sendChatAction"))
+        telegram.say(chat, "/cancel")
+        await until(lambda: telegram.answers(chat))
+    assert telegram.answers(chat) == ["(stopped)"]
+
+
 async def test_a_chat_that_is_not_allowed_costs_nothing(telegram, chat, start):
     async with start(TELEGRAM_ALLOWED_CHATS=f"1, {chat}"):
         stranger = next(_chats)
