@@ -130,6 +130,6 @@ def _loaded(text: str) -> object:
             raise ValueError(f"{source} cannot be read ({type(exc).__name__})") from None
     try:
         return yaml.safe_load(source)  # JSON is YAML
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         # Without its cause, whose text quotes the line: it may hold a token.
         raise ValueError("is neither JSON nor YAML, nor the path of a file with either") from None

@@ -9,6 +9,7 @@ zstd frames can be concatenated, so merging segments copies bytes and compresses
 a restore streams: memory stays flat however long the conversation.
 """
 
+import errno
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -61,7 +62,7 @@ def decode(stored: IO[bytes]) -> Iterator[tuple[SessionKey, IO[bytes]]]:
                 yield key, io.BufferedReader(part)
                 if part.left:
                     part.skip()
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise MalformedSegmentError(str(exc)) from exc
 
 
@@ -77,14 +78,26 @@ def restore(stored: Iterable[Path], projects: Path, project: str) -> None:
     for path in stored:
         with path.open("rb") as source:
             for key, lines in decode(source):
-                target = _inside(root, key)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("ab") as out:
-                    if key.get("subpath"):
-                        _restore_subagent(lines, out, target)
-                    else:
-                        while chunk := lines.read(COPY_CHUNK):
-                            out.write(chunk)
+                try:
+                    _append(lines, _inside(root, key), subagent=bool(key.get("subpath")))
+                except (ValueError, AttributeError, RecursionError) as exc:
+                    raise MalformedSegmentError(str(exc)) from exc
+                except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
+                    raise MalformedSegmentError(exc.strerror) from exc
+                except OSError as exc:
+                    if exc.errno != errno.ENAMETOOLONG:
+                        raise
+                    raise MalformedSegmentError(exc.strerror) from exc
+
+
+def _append(lines: IO[bytes], target: Path, *, subagent: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("ab") as out:
+        if subagent:
+            _restore_subagent(lines, out, target)
+        else:
+            while chunk := lines.read(COPY_CHUNK):
+                out.write(chunk)
 
 
 def _restore_subagent(lines: IO[bytes], out: IO[bytes], target: Path) -> None:
@@ -108,7 +121,11 @@ def _header(line: bytes) -> tuple[SessionKey, int]:
     }
     if header["subpath"]:
         key["subpath"] = str(header["subpath"])
-    return key, int(header["size"])
+    size = int(header["size"])
+    if size < 0:
+        msg = f"a part of {size} bytes"
+        raise MalformedSegmentError(msg)
+    return key, size
 
 
 def _inside(root: Path, key: SessionKey) -> Path:
