@@ -22,6 +22,7 @@ def violations(system):
         *_nothing_is_lost(system, jobs),
         *_one_effect_per_job(system, jobs),
         *_cancelled(system, jobs),
+        *_steps(system, jobs),
         *_order(system),
         *_nothing_is_torn(system, jobs),
     ]
@@ -100,6 +101,21 @@ def _cancelled(system, jobs):
             continue  # with that it had ended; corrected, it began anew
         if system.requests[job_id] or outcomes(system, job_id) != {"cancelled"}:
             yield f"G2: {job_id} was cancelled before it began, and is {outcomes(system, job_id)}"
+
+
+def _steps(system, jobs):
+    """A step has an id and a place of its own; the last of a job's events is its final one."""
+    for job_id in jobs:
+        steps = {}
+        for event in system.publisher.steps:
+            if event["data"]["job_id"] == job_id and steps.setdefault(event["id"], event) != event:
+                yield f"G2: {event['id']} was told with two contents"
+        places = Counter(event["sequence"] for event in steps.values())
+        ends = {event["sequence"] for event in system.events_of(job_id)}
+        if max(places.values(), default=1) > 1 or not ends.isdisjoint(places):
+            yield f"G1: two events of {job_id} have one place: {places}, {ends}"
+        if places and (not ends or max(places) > max(ends)):
+            yield f"G1: the last event of {job_id} is no final one: {max(places)}, {ends}"
 
 
 def _order(system):

@@ -8,6 +8,7 @@ import asyncio
 
 from worker.adapters.memory import TOOL_LINE
 from worker.domain.errors import LeaseLostError, UnavailableError
+from worker.domain.progress import ToolCall
 from worker.domain.resume import CONTINUE_PROMPT
 from worker.domain.turn import AgentFailure, AgentResult
 
@@ -123,6 +124,8 @@ class _Run:
         process, checkout = self._process, self._checkout
         checkout.transcript.append(TOOL_LINE + call)
         process.calling = call
+        if self._turn.report:
+            self._turn.report(ToolCall("Bash", call, self._calls, 1))
         try:
             await checkout.record()
             await self._turn.fence()

@@ -32,6 +32,7 @@ _UNWATCHED = _watched(NEVER)
 SCENARIOS = (
     Scenario("a plain turn", _one()),
     Scenario("three tool calls", _one("tools=3")),
+    Scenario("a turn that tells its steps", _one("tools=2", progress="steps")),
     Scenario("a turn that fails once", _one("tools=1 flaky")),
     Scenario(
         "a turn that fails for good",

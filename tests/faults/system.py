@@ -117,8 +117,12 @@ class WatchedPublisher(MemoryPublisher):
     def __init__(self, system):
         super().__init__()
         self._system = system
-        self.seen = []
+        self.seen, self.steps = [], []
         self._by_id = {}
+
+    async def tell(self, events):
+        await super().tell(events)
+        self.steps += map(json.loads, events)
 
     async def publish(self, event):
         await super().publish(event)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from contracts import envelope
 from tests.faults.guarantees import violations
 from tests.faults.process import ERRORS, Fault
 from tests.faults.scenarios import SCENARIOS
@@ -137,6 +138,18 @@ def a_queue_without_order(patch):
     patch(WatchedInbox, "receive", newest)
 
 
+def a_final_event_that_is_not_the_last(patch):
+    place = envelope.sequence
+    patch(envelope, "sequence", lambda attempt, number=1: place(attempt, number))
+
+
+def a_cancel_that_is_only_heeded_while_the_turn_runs(patch):
+    decide = memory.decide_claim
+    patch(
+        memory, "decide_claim", lambda job, record, head, now, asked: decide(job, record, head, now)
+    )
+
+
 FREEZES = (Fault.FREEZE, Fault.FREEZE_LONG)
 
 SABOTAGE = [
@@ -156,6 +169,13 @@ SABOTAGE = [
         "two messages of a chat beside one of another",
         (),
         "G4",
+    ),
+    (a_final_event_that_is_not_the_last, "a turn that tells its steps", (), "G1"),
+    (
+        a_cancel_that_is_only_heeded_while_the_turn_runs,
+        "a job that is cancelled before it begins",
+        (),
+        "G2",
     ),
     (a_queue_without_order, "two messages of a chat beside one of another", (), "G1"),
 ]

@@ -12,6 +12,8 @@ RECORDER = "tests/unit/test_recorder.py"
 FOLLOWING = "tests/contracts/test_contract_following.py"
 FILETREE = "tests/unit/test_filetree.py"
 STORY = "tests/pipeline/test_story.py"
+CANCEL = "tests/pipeline/test_cancel.py"
+PROGRESS = "tests/pipeline/test_progress.py"
 LEDGER = "tests/conformance/test_ledger.py"
 CHECKOUTS = "tests/conformance/test_checkouts.py"
 INBOX = "tests/conformance/test_inbox.py"
@@ -229,9 +231,67 @@ if isinstance(ended, Retry):
         "an-entry-that-failed-is-ignored",
         "G3 nothing lost",
         "worker/adapters/publisher.py",
-        '                _check(answer["Entries"][0])\n',
-        '                _ = answer["Entries"][0]\n',
+        "busy = {n: code for n, code in codes.items() if code in TRANSIENT_CODES}",
+        "busy = dict[int, str]()",
         (PUBLISHER,),
+        real=True,
+    ),
+    Mutation(
+        "entries-that-arrived-are-sent-again",
+        "G2 one effect",
+        "worker/adapters/publisher.py",
+        "left = [left[n] for n in busy]",
+        "left = list(entries)",
+        (PUBLISHER,),
+        real=True,
+    ),
+    Mutation(
+        "a-cancel-is-not-heeded",
+        "G2 one effect",
+        "worker/domain/claim.py",
+        "return Run(1, 1, generation, takeover=False, cancel=cancel)",
+        "return Run(1, 1, generation, takeover=False)",
+        (CANCEL,),
+    ),
+    Mutation(
+        "a-cancel-stops-a-later-replay",
+        "G2 one effect",
+        "worker/domain/claim.py",
+        "cancel=cancel if record.state is JobState.RUNNING else None,",
+        "cancel=cancel,",
+        (CANCEL,),
+    ),
+    Mutation(
+        "a-cancelled-turn-that-fails-runs-again",
+        "G2 one effect",
+        "worker/domain/turn.py",
+        "return Halt() if allowed.cancelled and not isinstance(verdict, Conclude) else verdict",
+        "return verdict",
+        (CANCEL,),
+    ),
+    Mutation(
+        "an-interrupted-turn-leaves-no-trace",
+        "G4 no torn state",
+        "worker/attempt.py",
+        "    if not checkout.cut_off:\n",
+        "    if True:\n",
+        (CANCEL,),
+    ),
+    Mutation(
+        "the-final-event-is-not-the-last",
+        "G2 one effect",
+        "contracts/envelope.py",
+        "def sequence(attempt: int, number: int = LAST_NUMBER) -> str:",
+        "def sequence(attempt: int, number: int = 0) -> str:",
+        ("tests/contracts/test_contract_events.py",),
+    ),
+    Mutation(
+        "a-turn-waits-for-its-progress",
+        "G7 bounded",
+        "worker/progress.py",
+        "        telling.cancel()\n",
+        "",
+        (f"{PROGRESS}::test_a_publisher_that_hangs_or_fails_neither_slows_nor_fails_the_turn",),
     ),
     # G4: no torn state.
     Mutation(
@@ -274,9 +334,9 @@ if isinstance(ended, Retry):
         "session-committed-apart-from-the-job",
         "G4 no torn state",
         "worker/adapters/ledger.py",
-        "        await self._fenced(claim, JobState.ANSWERED, job_update, session_update)\n",
-        "        await self._fenced(claim, JobState.ANSWERED, session_update)\n"
-        "        await self._fenced(claim, JobState.ANSWERED, job_update)\n",
+        "        await self._fenced(claim, state, job_update, session_update)\n",
+        "        await self._fenced(claim, state, session_update)\n"
+        "        await self._fenced(claim, state, job_update)\n",
         (LEDGER,),
         real=True,
     ),
@@ -284,9 +344,9 @@ if isinstance(ended, Retry):
         "job-committed-apart-from-the-session",
         "G4 no torn state",
         "worker/adapters/ledger.py",
-        "        await self._fenced(claim, JobState.ANSWERED, job_update, session_update)\n",
-        "        await self._fenced(claim, JobState.ANSWERED, job_update)\n"
-        "        await self._fenced(claim, JobState.ANSWERED, session_update)\n",
+        "        await self._fenced(claim, state, job_update, session_update)\n",
+        "        await self._fenced(claim, state, job_update)\n"
+        "        await self._fenced(claim, state, session_update)\n",
         (LEDGER,),
         real=True,
     ),
@@ -294,8 +354,8 @@ if isinstance(ended, Retry):
         "published-before-the-commit",
         "G4 no torn state",
         "worker/attempt.py",
-        "    return await ports.ledger.commit(",
-        "    await ports.publisher.publish(event)\n    return await ports.ledger.commit(",
+        "    record = await ports.ledger.commit(",
+        "    await ports.publisher.publish(event)\n    record = await ports.ledger.commit(",
         (STORY,),
     ),
     Mutation(
