@@ -71,17 +71,11 @@ async def starts(stage, repeats, report):
             given = {name: getattr(options, name) for name in names}
             given |= {
                 "cwd": str(options.cwd),
-                "cli_path": str(options.cli_path),
                 "session_id": options.session_id,
                 "env": {**options.env, "ANTHROPIC_BASE_URL": model.url},
             }
-            # The launcher lets only its own parent start it.
-            code = BARE.replace("asyncio.run(main())", "") + (
-                "import os\ngiven['env']['AGENT_LAUNCHER_WORKER'] = str(os.getpid())\n"
-                "asyncio.run(main())\n"
-            )
             seconds = await _until_asked(
-                model, [sys.executable, "-c", code, json.dumps(given)], stage.environ()
+                model, [sys.executable, "-c", BARE, json.dumps(given)], stage.environ()
             )
             report.add("bare, process start to model request", [seconds])
             chat = f"start-{n}"

@@ -59,12 +59,14 @@ async def bare_resumes(stage, repeats):
     options = stage.options(session_id=session)
     await cold_turn(options, "hello")
     path = stage.transcript_path(options, session)
-    kept, seconds = path.read_bytes(), []
-    for n in range(repeats):
-        options = stage.options(resume=session)
-        stage.transcript_path(options, session).write_bytes(kept)
-        seconds.append(await cold_turn(options, f"hello {n}"))
-    return seconds
+    kept = path.read_bytes()
+    return [await bare_resume(stage, session, kept, n) for n in range(repeats)]
+
+
+async def bare_resume(stage, session, transcript, number):
+    options = stage.options(resume=session)
+    stage.transcript_path(options, session).write_bytes(transcript)
+    return await cold_turn(options, f"hello {number}")
 
 
 async def by_length(stage, repeats, report, lengths=LENGTHS):
@@ -81,6 +83,8 @@ async def by_length(stage, repeats, report, lengths=LENGTHS):
         lines = as_lines([entry for entries in told for entry in entries])
         s3.put_object(Bucket=bucket, Key=f"handmade/hand-{length}.jsonl", Body=lines.encode())
         await asyncio.to_thread(_reference_parts, s3, bucket, f"store-{length}", session, told)
+        local = [await bare_resume(stage, session, lines.encode(), n) for n in range(repeats)]
+        report.add(f"bare, query(resume), {length} turns", local)
     worker.aws.close()
     ways = (
         ("ours, cold", "ours", lambda: our_host(stage, delayed=True, WARM_CHATS="0"), repeats),

@@ -16,7 +16,7 @@ from pathlib import Path
 import boto3
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
-from worker.adapters.agent.process import agent_environment, install_launcher
+from worker.adapters.agent.process import FIXED_ENVIRONMENT
 from worker.bootstrap import build
 from worker.entrypoints.host import Host
 from worker.local.environment_file import environment_name
@@ -68,13 +68,17 @@ class Stage:
         directory = Path(tempfile.mkdtemp(dir=self.folder))
         for part in ("workspace", "home", "tmp", "config"):
             (directory / part).mkdir()
-        environment = agent_environment(
-            directory,
-            PROJECT,
-            {"ANTHROPIC_API_KEY": "dummy", "ANTHROPIC_BASE_URL": self.model},
-            os.environ,
-            0,
-        )
+        environment = {
+            **FIXED_ENVIRONMENT,
+            "HOME": str(directory / "home"),
+            "TMPDIR": str(directory / "tmp"),
+            "CLAUDE_CODE_TMPDIR": str(directory / "tmp"),
+            "CLAUDE_CONFIG_DIR": str(directory / "config"),
+            "CLAUDE_CODE_PROJECT_DIR_NAME": PROJECT,
+            "CLAUDE_CODE_MAX_RETRIES": "0",
+            "ANTHROPIC_API_KEY": "dummy",
+            "ANTHROPIC_BASE_URL": self.model,
+        }
         given = {
             "model": "sonnet",
             "system_prompt": "You are a helpful assistant in a chat.",
@@ -86,7 +90,6 @@ class Stage:
             "strict_mcp_config": True,
             "setting_sources": [],
             "cwd": directory / "workspace",
-            "cli_path": install_launcher(self.folder / "bin"),
             "env": environment,
         }
         return ClaudeAgentOptions(**given | changes)
