@@ -23,13 +23,16 @@ HOSTS = "tests/integration/test_hosts.py"
 LAMBDA = "tests/integration/test_lambda.py"
 TELEGRAM = "tests/integration/test_telegram.py"
 WHOLE_PATH = "tests/integration/test_whole_path.py"
+WEBHOOKS = "tests/pipeline/test_webhooks.py"
+SENDER = "tests/integration/test_webhook_sender.py"
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """Replace `old` by `new` in `file`; then one of `tests` (pytest arguments) must fail.
 
-    `real` says that the tests need the emulator or the CLI.
+    `real` says that the tests need the emulator, the CLI or the network of this machine, or take
+    their time.
     """
 
     name: str
@@ -565,5 +568,156 @@ if isinstance(ended, Retry):
         "if len(stamps) > self._limits.files or size > self._limits.size:",
         "if False:",
         (FILETREE,),
+    ),
+    # Webhooks: signed, nothing lost, nobody delays another, nothing leaks, no private address.
+    Mutation(
+        "webhook-signature-not-compared",
+        "G6 no leak",
+        "contracts/webhooks.py",
+        "if not sum(hmac.compare_digest(ours, theirs)",
+        "if False and not sum(hmac.compare_digest(ours, theirs)",
+        ("tests/contracts/test_contract_webhooks.py",),
+    ),
+    Mutation(
+        "webhook-of-any-age",
+        "G2 one effect",
+        "contracts/webhooks.py",
+        "    if age > tolerance_seconds:",
+        "    if False:",
+        ("tests/contracts/test_contract_webhooks.py",),
+        real=True,
+    ),
+    Mutation(
+        "webhook-id-with-full-stops",
+        "G2 one effect",
+        "worker/webhooks/event.py",
+        '.replace(".", "%2E")',
+        "",
+        (f"{WEBHOOKS}::test_an_event_id_with_a_full_stop_becomes_a_webhook_id_without",),
+    ),
+    Mutation(
+        "webhooks-from-two-workers",
+        "G2 one effect",
+        "worker/adapters/memory/webhooks.py",
+        "if lane.owner not in {None, owner} and lane.leased_until > now:",
+        "if False:",
+        (f"{WEBHOOKS}::test_two_workers_at_one_lane_do_not_send_twice",),
+    ),
+    Mutation(
+        "lane-does-not-look-again",
+        "G3 nothing lost",
+        "worker/webhooks/lane.py",
+        "        if await run.next(lane) is None:\n            return\n",
+        "        return\n",
+        (
+            f"{WEBHOOKS}::test_a_delivery_stored_while_the_lane_s_owner_is_about_to_leave_is_not_forgotten",
+        ),
+    ),
+    Mutation(
+        "retry-after-ignored",
+        "G7 bounded",
+        "worker/webhooks/policy.py",
+        "    asked = retry_after_seconds(answer.retry_after, now)\n",
+        "    asked = None\n",
+        (f"{WEBHOOKS}::test_retry_after_is_honoured_and_the_subscriber_left_alone_meanwhile",),
+        real=True,
+    ),
+    Mutation(
+        "gone-is-tried-again",
+        "G7 bounded",
+        "worker/webhooks/policy.py",
+        "    if answer.status == GONE:",
+        "    if False:",
+        (f"{WEBHOOKS}::test_410_disables_the_subscription_at_once_and_everybody_is_told",),
+        real=True,
+    ),
+    Mutation(
+        "exhausted-webhook-not-buried",
+        "G3 nothing lost",
+        "worker/webhooks/lane.py",
+        "                await self._bury(delivery, answer, event)\n",
+        "                pass\n",
+        (
+            f"{WEBHOOKS}::test_what_could_not_be_delivered_is_in_the_dead_letter_queue_with_its_reason",
+        ),
+    ),
+    Mutation(
+        "wakes-only-by-queue",
+        "G3 nothing lost",
+        "worker/webhooks/consumer.py",
+        "            waiting.append(subscription.subscription_id)\n",
+        "            pass\n",
+        (f"{WEBHOOKS}::test_a_worker_that_died_in_the_middle_is_followed_by_another",),
+        real=True,
+    ),
+    Mutation(
+        "tenant-filter-lets-pass",
+        "G6 no leak",
+        "worker/webhooks/subscription.py",
+        "and (not self.tenants or event.tenant in self.tenants)",
+        "and True",
+        (f"{WEBHOOKS}::test_each_subscriber_gets_what_its_filters_let_pass_and_nothing_else",),
+    ),
+    Mutation(
+        "disabling-not-told",
+        "G3 nothing lost",
+        "worker/webhooks/consumer.py",
+        "            await announce(subscription, ports)\n",
+        "            pass\n",
+        (f"{WEBHOOKS}::test_a_disabling_that_could_not_be_told_is_told_by_a_sweep",),
+        real=True,
+    ),
+    Mutation(
+        "answers-kept-as-they-are",
+        "G6 no leak",
+        "worker/webhooks/lane.py",
+        "            kept = snippet(answer.beginning, event.body, secrets)\n",
+        '            kept = answer.beginning.decode(errors="replace")\n',
+        (f"{WEBHOOKS}::test_no_log_holds_a_secret_or_what_the_event_says",),
+    ),
+    Mutation(
+        "webhooks-to-private-addresses",
+        "G6 no leak",
+        "worker/adapters/webhook_sender.py",
+        "            if not is_allowed(address, allow_loopback=self._allow_loopback):",
+        "            if False:",
+        (SENDER,),
+        real=True,
+    ),
+    Mutation(
+        "webhook-connection-not-pinned",
+        "G6 no leak",
+        "worker/adapters/webhook_sender.py",
+        "                httpx.URL(url).copy_with(host=str(address)),",
+        "                httpx.URL(url),",
+        (SENDER,),
+        real=True,
+    ),
+    Mutation(
+        "webhook-certificate-of-any-name",
+        "G6 no leak",
+        "worker/adapters/webhook_sender.py",
+        '"sni_hostname": target.host,',
+        '"sni_hostname": str(address),',
+        (SENDER,),
+        real=True,
+    ),
+    Mutation(
+        "webhook-answers-read-to-the-end",
+        "G7 bounded",
+        "worker/adapters/webhook_sender.py",
+        "            if len(kept) >= MAX_ANSWER_BYTES:\n",
+        "            if False:\n",
+        (SENDER,),
+        real=True,
+    ),
+    Mutation(
+        "due-found-late",
+        "G3 nothing lost",
+        "worker/adapters/webhook_store.py",
+        'KeyConditionExpression="part = :part AND due_at <= :now",',
+        'KeyConditionExpression="part = :part AND due_at < :now",',
+        ("tests/conformance/test_webhook_store.py",),
+        real=True,
     ),
 )

@@ -157,6 +157,19 @@ async def test_retry_after_is_honoured_and_the_subscriber_left_alone_meanwhile(w
     assert sorted(world.received(sub)) == sorted([first, first, second])
 
 
+async def test_resuming_sends_at_once_to_a_subscriber_that_had_asked_for_a_day(world):
+    sub = await world.subscribe(Answer(503, 0.1, retry_after="86400"))
+    first = world.publish()
+    await world.work()
+    second = world.publish()
+    await world.work()
+    assert world.received(sub) == [first]
+    world.script(sub.url, 200)
+    await service.resume(sub.subscription_id, world.ports)
+    await world.work()
+    assert world.received(sub) == [first, second]  # the first one waits for its own retry
+
+
 async def test_retry_after_may_be_a_date(world):
     when = formatdate(world.clock.now() + 600, usegmt=True)
     sub = await world.subscribe(Answer(503, 0.1, retry_after=when))
@@ -342,6 +355,7 @@ async def test_a_test_goes_to_one_subscription_once_whatever_its_filters_are(wor
     assert world.received(other) == []
     [delivery] = world.deliveries(sub)
     assert (delivery.webhook_id, delivery.state) == (webhook_id, DeliveryState.FAILED)
+    assert world.queue.dead_letters == []
     assert parse_event(world.sender.requests[0][2]).type == "agent.webhook.test"
 
 

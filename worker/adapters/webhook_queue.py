@@ -76,6 +76,7 @@ class SqsWebhookQueue:
             "sqs",
             "send_message",
             QueueUrl=self._dlq_url,
-            MessageBody=sendable(body),
+            # JSON is the same with them escaped, and SQS takes no message that holds them.
+            MessageBody=sendable(body).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff"),
             MessageAttributes=sent,
         )

@@ -1,7 +1,9 @@
 """What an operator does with webhooks. Decisions are the subscription's; this carries them out."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 from contracts import new_webhook_secret
 from worker.webhooks.delivery import Delivery, DeliveryState, new_delivery
@@ -50,9 +52,14 @@ async def pause(subscription_id: str, ports: WebhookPorts) -> Subscription:
 
 
 async def resume(subscription_id: str, ports: WebhookPorts) -> Subscription:
-    """Send again: what was pending goes out now; what was skipped meanwhile waits for a resend."""
-    now = ports.clock.now()
+    """Send again: what was pending goes out now, also if the subscriber had asked to be left alone
+    for longer; what was skipped meanwhile waits for a resend.
+    """
+    now, owner = ports.clock.now(), f"resume-{uuid.uuid4().hex}"
     resumed = await change(subscription_id, lambda found: found.resumed(now), ports)
+    lane = await ports.store.lease(subscription_id, owner, now, 1.0)
+    if lane is not None:  # else somebody is delivering, so no hold is in force
+        await ports.store.release(subscription_id, owner, replace(lane, hold_until=0.0))
     await ports.queue.wake(subscription_id, 0)
     return resumed
 

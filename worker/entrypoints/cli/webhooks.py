@@ -276,6 +276,8 @@ def _state(subscription: "Subscription", lane: "Lane", now: float) -> Text:
         return Text("paused", "yellow")
     if subscription.disabled:
         return Text(f"disabled: {subscription.disabled}", "red")
+    if lane.hold_until > now:
+        return Text(f"asked to wait {span(lane.hold_until - now)}", "yellow")
     if lane.failing_since is not None:
         return Text(f"failing for {span(now - lane.failing_since)}", "yellow")
     return Text("on", "green")
