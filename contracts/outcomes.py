@@ -95,8 +95,8 @@ class JobRejected(JobData):
     error_message: Text = Field(description="What is wrong and what to do, for people.")
     reason: _Code = Field(
         description="Why: invalid_json, invalid_request, unauthorized, chat_not_allowed, "
-        "tenant_not_allowed, group_mismatch, model_not_allowed, option_not_allowed or "
-        "job_id_conflict.",
+        "tenant_not_allowed, group_mismatch, model_not_allowed, option_not_allowed, "
+        "attachment_not_allowed or job_id_conflict.",
         examples=["invalid_request"],
     )
     message_id: str = Field(description="The SQS message's id.")

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from contracts.addressing import DEFAULT_TENANT
+from contracts.attachments import MAX_ATTACHMENTS, Attachment
 from contracts.errors import InvalidRequest
 from contracts.fields import (
     MAX_MESSAGE_BYTES,
@@ -146,6 +147,12 @@ class JobRequest(BaseModel):
     )
     options: JobOptions = Field(
         default=JobOptions(), description="An object with the options of the turn."
+    )
+    attachments: Annotated[tuple[Attachment, ...], Field(strict=False)] = Field(
+        default=(),
+        max_length=MAX_ATTACHMENTS,
+        repr=False,
+        description="A list of at most 20 files, each an object with name, and data or key.",
     )
     session: Literal["continue", "new"] = Field(
         default="continue",

@@ -7,6 +7,7 @@ recorded first, so that the next attempt continues it (see domain/resume.py).
 import asyncio
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 from contracts import JobCompletedEvent
 from worker.cancel import watched
@@ -28,9 +29,10 @@ from worker.domain.events import (
 )
 from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
-from worker.domain.policy import TurnSpec
+from worker.domain.policy import RefusedOptionError, TurnSpec
 from worker.domain.resume import CONTINUE_PROMPT
 from worker.domain.session import reset_session
+from worker.domain.tenancy import policy_of
 from worker.domain.trace import job_trace
 from worker.domain.turn import (
     Again,
@@ -138,6 +140,10 @@ async def _run(
     )
     if claim.cancel is not None:
         return await _not_continued(claim, checkout, ports)
+    try:
+        attachments = () if checkout.cut_off else await _attachments(claim, ports)
+    except RefusedOptionError as exc:
+        return Unfinished(GiveUp(exc.code, str(exc)), claim.spent)
     left = max(job.spec.timeout_seconds - claim.spent.duration_ms / 1000, 1.0)
     async with reporting(claim, ports) as reporter:
         async with watched(job.job_id, ports) as watch:
@@ -153,12 +159,21 @@ async def _run(
                 report=reporter.report if reporter else None,
                 traceparent=_followed(claim),
                 fence=lease.ensure,
+                attachments=attachments,
             )
             outcome = await _recorded(turn, checkout, ports)
         if reporter is not None:
             reporter.finish()
         asked = replace(claim, cancel=watch.request)
         return await _concluded(asked, outcome, checkout, ports, by_host=seconds < left)
+
+
+async def _attachments(claim: Claim, ports: Ports) -> tuple[dict[str, Any], ...]:
+    request = claim.job.request
+    if not request.attachments:
+        return ()
+    policy = policy_of(await ports.rules.current(), request.tenant_id)
+    return await ports.attachments.load(request, policy.attachments)
 
 
 def _followed(claim: Claim) -> str | None:

@@ -12,6 +12,7 @@ from worker.adapters.agent.process import bundled_cli, install_launcher
 from worker.adapters.agent.profile import Profile, ProfileError
 from worker.adapters.agent.sandbox import Limits as AgentLimits
 from worker.adapters.agent.sandbox import Sandbox, port_of
+from worker.adapters.attachments import S3Attachments
 from worker.adapters.aws import Aws
 from worker.adapters.checkout import S3Checkouts
 from worker.adapters.clock import SystemClock
@@ -100,6 +101,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         ),
         usage=DynamoUsage(aws, settings.session_table),
         rules=rules,
+        attachments=S3Attachments(aws, settings.session_bucket),
         results=S3Results(aws, settings.session_bucket),
         publisher=AwsPublisher(
             aws,

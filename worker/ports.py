@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from contracts import JobRequest
 from contracts.control import CancelRequest
 from worker.domain.claim import Claim, ClaimResult
 from worker.domain.disposition import DeadLetter
 from worker.domain.job import Job, JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
-from worker.domain.policy import Policy, TurnSpec
+from worker.domain.policy import AttachmentRules, Policy, TurnSpec
 from worker.domain.progress import Step
 from worker.domain.session import Segment, SessionPlan
 from worker.domain.trace import Trace
@@ -241,6 +242,8 @@ class Turn:
     """Takes what is to be told while the turn runs, and returns at once; None: nothing is."""
     traceparent: str | None = None
     """The span of the turn, to be sent with its model calls; None when nobody follows it."""
+    attachments: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    """Content blocks that go before the prompt."""
 
 
 class Agent(Protocol):
@@ -279,6 +282,16 @@ class Usage(Protocol):
     async def count(self, accounts: Sequence[Account]) -> Account | None:
         """Count one in every account; the first that is full, if one is. What was counted before
         that one stays counted.
+        """
+        ...
+
+
+class Attachments(Protocol):
+    """The files that a message brings."""
+
+    async def load(self, request: JobRequest, rules: AttachmentRules) -> tuple[dict[str, Any], ...]:
+        """As content blocks of the Messages API, in their order. Raises RefusedOptionError for one
+        that is not allowed, not there, or not what it seems; UnavailableError.
         """
         ...
 
@@ -333,6 +346,7 @@ class Ports:
     agent: Agent
     usage: Usage
     rules: Rules
+    attachments: Attachments
     results: Results
     publisher: Publisher
     journal: Journal

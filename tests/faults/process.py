@@ -10,7 +10,7 @@ import contextlib
 from enum import Enum, auto
 from types import SimpleNamespace
 
-from worker.adapters.memory import MemoryJournal, MemoryRules
+from worker.adapters.memory import MemoryAttachments, MemoryJournal, MemoryRules
 from worker.domain.errors import UnavailableError
 from worker.entrypoints.host import Host
 from worker.entrypoints.lambda_handler import _batch
@@ -80,6 +80,7 @@ class Process:
             agent=_Agent(self),
             usage=Port(self, system.usage, "usage"),
             rules=MemoryRules(policy),
+            attachments=MemoryAttachments(),
             results=Port(self, system.results, "results"),
             publisher=Port(self, system.publisher, "publisher"),
             journal=MemoryJournal(),

@@ -1,6 +1,7 @@
 """A message on the queue, the real CLI running a turn, the result with its subscribers."""
 
 import asyncio
+import base64
 import json
 import re
 
@@ -319,3 +320,14 @@ async def test_nothing_of_a_chat_stays_on_disk(own, tmp_path):
     async with running(own):
         await bot.ask("write notes.txt: secret")
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == [".lock", "bin"]
+
+
+async def test_attachments_reach_the_model_and_a_damaged_one_fails_the_job(bot, model):
+    note = base64.b64encode(b"the attached note").decode()
+    data = await bot.ask("hello attachment", attachments=[{"name": "note.txt", "data": note}])
+    assert "hello attachment" in data.response
+    asked = [json.dumps(r["body"]["messages"]) for r in model.requests]
+    assert [text for text in asked if "hello attachment" in text and "the attached note" in text]
+    damaged = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 99).decode()
+    failed = await bot.result(bot.send("look", attachments=[{"data": damaged}]))
+    assert failed.data.error_code == "attachment_unreadable"

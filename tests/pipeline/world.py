@@ -9,6 +9,7 @@ from contracts.control import CancelRequest
 from worker.adapters.memory import (
     ManualClock,
     MemoryAgent,
+    MemoryAttachments,
     MemoryCheckouts,
     MemoryInbox,
     MemoryJournal,
@@ -48,6 +49,7 @@ class World:
         self.agent = MemoryAgent(script)
         self.publisher = MemoryPublisher()
         self.usage = MemoryUsage()
+        self.attachments = MemoryAttachments()
         self.rules = MemoryRules(Policy(**policy))
         self.ports = Ports(
             policy=Policy(**policy),
@@ -58,6 +60,7 @@ class World:
             agent=self.agent,
             usage=self.usage,
             rules=self.rules,
+            attachments=self.attachments,
             results=MemoryResults(),
             publisher=self.publisher,
             journal=MemoryJournal(),

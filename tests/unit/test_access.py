@@ -8,7 +8,7 @@ from worker.domain.access import Producer
 from worker.domain.admission import admit
 from worker.domain.job import Job
 from worker.domain.message import InboundMessage
-from worker.domain.policy import Policy, RefusedOptionError
+from worker.domain.policy import AttachmentRules, Policy, RefusedOptionError
 from worker.domain.tenancy import TenantPolicy, policy_of, usage_of, widenings
 from worker.domain.usage import UsageLimits, budgets, rates
 
@@ -159,3 +159,25 @@ def test_a_wrong_policy_names_tenant_and_field():
         read_tenants("{acme: {max_turns: 0, tool: [Read]}, 'a/b': {}}")
     for part in ("acme.max_turns", "acme.tool", "a/b"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("attachments", "says"),
+    [
+        ([{"data": "eA=="}] * 3, "more than the 2"),
+        ([{"data": "TVqQAAM="}], "neither an image"),
+        ([{"name": "x.png", "data": "JVBERi0xLjQK"}], "application/pdf"),
+        ([{"data": "eHh4eHh4eHh4eHg="}], "11 bytes"),
+        ([{"key": "attachments/other/secret"}], "attachments/acme/"),
+        ([{"key": "attachments/acmeevil/x"}], "attachments/acme/"),
+    ],
+)
+def test_an_attachment_that_is_not_allowed_is_rejected_before_anything_runs(attachments, says):
+    policy = Policy(attachments=AttachmentRules(("image", "text"), count=2, size=10))
+    rejection = admit(message(attachments=attachments), policy)
+    assert rejection.reason == "attachment_not_allowed"
+    assert says in rejection.error
+
+
+def test_attachments_within_the_rules_are_admitted():
+    assert isinstance(admit(message(attachments=[{"data": "eA=="}]), Policy()), Job)

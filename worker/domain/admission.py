@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from contracts import InvalidRequest, JobRequest, message_group_id, session_key
 from contracts.auth import AUTH_SIGNATURE_ATTRIBUTE, AUTH_TOKEN_ATTRIBUTE
 from worker.domain.access import Producer, outside_window, senders
+from worker.domain.attachment import check_request
 from worker.domain.job import Job
 from worker.domain.message import InboundMessage
 from worker.domain.policy import Policy, RefusedOptionError, narrow
@@ -59,7 +60,9 @@ def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
             request,
         )
     try:
-        spec = narrow(policy_of(policy, request.tenant_id), request)
+        own = policy_of(policy, request.tenant_id)
+        spec = narrow(own, request)
+        check_request(request, own.attachments)
     except RefusedOptionError as exc:
         return Rejection(job_id, exc.code, str(exc), request)
     return Job(

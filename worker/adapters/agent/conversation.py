@@ -49,7 +49,7 @@ class Conversation:
                 asyncio.timeout(None if math.isinf(limit) else limit) as time,
                 _ended_by(self._turn.cancelled, time),
             ):
-                await self._client.query(self._turn.prompt)
+                await self._client.query(_prompt(self._turn))
                 return await self._watched()
         except TimeoutError:
             pass
@@ -161,3 +161,19 @@ def _usage(message: ResultMessage) -> dict[str, object]:
     """The token counts, by the names of the Messages API."""
     usage: Mapping[str, Any] = message.usage or {}
     return {name: count for name, count in usage.items() if isinstance(count, int)}
+
+
+def _prompt(turn: Turn) -> str | AsyncIterator[dict[str, Any]]:
+    """The prompt, behind the files that came with it."""
+    if not turn.attachments:
+        return turn.prompt
+
+    async def message() -> AsyncIterator[dict[str, Any]]:
+        content = [*turn.attachments, {"type": "text", "text": turn.prompt}]
+        yield {
+            "type": "user",
+            "message": {"role": "user", "content": content},
+            "parent_tool_use_id": None,
+        }
+
+    return message()

@@ -5,6 +5,7 @@ the real systems alike. Nothing here sleeps: `ManualClock` moves when it is told
 """
 
 from worker.adapters.memory.agent import MemoryAgent, Script
+from worker.adapters.memory.attachments import MemoryAttachments
 from worker.adapters.memory.checkouts import TOOL_LINE, MemoryCheckout, MemoryCheckouts
 from worker.adapters.memory.clock import ManualClock
 from worker.adapters.memory.desk import MemoryDeadLetters, MemoryDocuments, MemoryRows
@@ -17,6 +18,7 @@ __all__ = [
     "TOOL_LINE",
     "ManualClock",
     "MemoryAgent",
+    "MemoryAttachments",
     "MemoryCheckout",
     "MemoryCheckouts",
     "MemoryDeadLetters",
