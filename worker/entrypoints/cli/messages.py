@@ -24,6 +24,10 @@ def send(
     options: Annotated[
         str | None, typer.Option(help="The request's options, as JSON: '{\"max_turns\": 3}'.")
     ] = None,
+    progress: Annotated[
+        str | None,
+        typer.Option(help="What `tail` then sees while the turn runs: none, steps or text."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for it.")] = 900.0,
     as_json: Json = False,
@@ -44,6 +48,7 @@ def send(
         "model": model,
         "job_id": job_id,
         "session": "new" if new else "continue",
+        "progress": progress,
         "options": _json_object("--options", options) if options else None,
     }
     try:
@@ -63,7 +68,7 @@ def send(
 
 
 def tail(as_json: Json = False) -> None:
-    """Follow result events until Ctrl-C.
+    """Follow events until Ctrl-C: results, and the progress of jobs that ask for it.
 
     Subscribes a temporary queue of its own to RESULT_TOPIC_ARN, so that it takes nothing from
     other subscribers, and removes it at the end.
@@ -81,7 +86,8 @@ def tail(as_json: Json = False) -> None:
             sys.stdout.flush()
         else:
             data = event["data"]
-            text = data.get("error_message") or data.get("response") or ""
+            told = ("error_message", "response", "summary", "text")
+            text = next((data[name] for name in told if data.get(name)), "")
             console.print(
                 f"[dim]{event['time'][11:19]}[/] [bold]{event['type'].rpartition('.')[2]:<9}[/] "
                 f"chat {data.get('chat_id') or '?'} [dim]{data['job_id']}[/]",
