@@ -58,9 +58,14 @@ class SqsDeadLetters:
         return Reading(tuple(found.values()), behind, elsewhere)
 
     async def _reader(self, found: dict[str, Letter], hold: int, wait: int) -> None:
-        """Receive until there is nothing."""
+        """Receive until there is nothing new: what was read first could be visible again, should
+        reading take longer than it is held.
+        """
         while messages := await self._receive(hold, wait):
+            known = all(letter.message_id in found for letter in messages)
             found |= {letter.message_id: letter for letter in messages}
+            if known:
+                return
 
     async def _receive(self, hold: int, wait: int) -> list[Letter]:
         answer = await self._aws.call(

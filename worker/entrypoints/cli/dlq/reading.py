@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,7 +67,15 @@ def list_letters(
             found["letters"] = [letter_json(case) for case in cases]
         else:
             found["groups"] = [
-                {**asdict(kind), "first": iso(kind.first), "last": iso(kind.last)}
+                {
+                    "group": kind.name,
+                    "reason": kind.reason,
+                    "error": kind.error,
+                    "letters": kind.letters,
+                    "chats": kind.chats,
+                    "first": iso(kind.first),
+                    "last": iso(kind.last),
+                }
                 for kind in grouped(cases)
             ]
         sys.stdout.write(json.dumps(found) + "\n")
