@@ -26,8 +26,7 @@ from contracts.aio import AsyncProducer
 
 MAX_UNITS = 4096  # of a message's text, in UTF-16 code units (Telegram Bot API, sendMessage)
 POLL_SECONDS = 50  # how long Telegram holds getUpdates open
-EDIT_SECONDS = 3.0  # between edits: Telegram lets a group have 20 messages a minute
-TYPING_SECONDS = 4.0  # "typing ..." is shown for 5 seconds
+SHOW_SECONDS = 4.0  # "typing" is shown for 5; and a group may have 20 messages a minute
 RETRY_SECONDS = 5.0  # when AWS is out of reach
 ANSWER_SECONDS = 24 * 3600.0
 KEPT_SECONDS = 3 * 86400  # Telegram repeats an update for a day
@@ -71,7 +70,7 @@ class Telegram:
 
 @dataclass
 class Job:
-    """A message to answer. `status_id` is the message that shows progress; `sent` parts of the
+    """A message to answer. `status_id` is the message that shows its progress; `sent` parts of the
     answer have arrived.
     """
 
@@ -81,6 +80,7 @@ class Job:
     message_id: int
     status_id: int | None = None
     sent: int = 0
+    progress: str = ""
 
 
 class Journal:
@@ -95,13 +95,14 @@ class Journal:
         self.db.execute("DELETE FROM jobs WHERE done AND time < ?", (time.time() - KEPT_SECONDS,))
 
     def add(self, job: Job) -> bool:
-        """False when it is known: under way, or answered."""
-        row = (job.job_id, job.chat_id, job.thread_id, job.message_id, time.time())
-        statement = (
+        """Unless it is known. False when it was answered before."""
+        self.db.execute(
             "INSERT OR IGNORE INTO jobs (job_id, chat_id, thread_id, message_id, sent, time)"
-            " VALUES (?, ?, ?, ?, 0, ?)"
+            " VALUES (?, ?, ?, ?, 0, ?)",
+            (job.job_id, job.chat_id, job.thread_id, job.message_id, time.time()),
         )
-        return self.db.execute(statement, row).rowcount > 0
+        [done] = self.db.execute("SELECT done FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
+        return not done
 
     def save(self, job: Job, *, done: bool = False) -> None:
         self.db.execute(
@@ -171,7 +172,7 @@ class TelegramBot:
                 self.new_session.discard(place)
 
     async def send(self, job: Job, text: str, *, new: bool) -> None:
-        is_first = self.journal.add(job)
+        is_open = self.journal.add(job)
         try:
             await self.producer.enqueue(
                 user_message=text,
@@ -185,7 +186,7 @@ class TelegramBot:
             self.journal.save(job, done=True)
             await self.say(job, f"I cannot send this: {exc}")
             return
-        if is_first:
+        if is_open and job.job_id not in {other.job_id for other in self.tasks.values()}:
             self.begin(job)
 
     def begin(self, job: Job) -> None:
@@ -195,44 +196,78 @@ class TelegramBot:
 
     async def follow(self, job: Job) -> None:
         """Show how it goes, then the answer."""
-        typing = asyncio.create_task(self.type(job))
+        ended = asyncio.Event()
+        showing = asyncio.create_task(self.show(job, ended))
         try:
-            await self.answer(job)
+            event = await self.until_ended(job)
+            ended.set()
+            await showing
+            await self.answer(job, event)
+        except contracts.FeedClosed:  # the bot ends; the next start goes on with the job
+            return
         except (TelegramError, contracts.ResultTimeout) as exc:
             log.warning("job %s is given up: %s", job.job_id, exc)
         except Exception:
             log.exception("job %s is tried again", job.job_id)
             await asyncio.sleep(RETRY_SECONDS)
-            return self.begin(job)
+            self.begin(job)
+            return
         finally:
-            typing.cancel()
-        return self.journal.save(job, done=True)
+            showing.cancel()
+        self.journal.save(job, done=True)
 
-    async def answer(self, job: Job) -> None:
+    async def until_ended(self, job: Job) -> contracts.FinalEvent:
         steps: list[str] = []
-        edited = 0.0
         async for event in self.producer.stream(job.job_id, timeout=ANSWER_SECONDS):
-            if isinstance(event, contracts.JobStartedEvent):
-                continue
             if isinstance(event, contracts.FinalEvent):
-                text = told(event, await self.producer.response(event))
-                for part in parts(text)[job.sent :]:
-                    await self.say(job, part)
-                    job.sent += 1
-                    self.journal.save(job)
-                break
-            if event.data.kind == "tool":
-                steps.append(f"· {event.data.summary}")
-            if time.monotonic() >= edited + EDIT_SECONDS:
-                await self.show(job, "\n".join([*steps[-10:], event.data.text or ""]))
-                edited = time.monotonic()
+                return event
+            if isinstance(event, contracts.JobProgressEvent):
+                if event.data.kind == "tool":
+                    steps.append(f"· {event.data.summary}")
+                job.progress = "\n".join([*steps[-10:], event.data.text or ""]).strip()
+        raise AssertionError("a stream ends with what ended the job")
+
+    async def answer(self, job: Job, event: contracts.FinalEvent) -> None:
+        text = told(event, await self.producer.response(event))
+        for part in parts(text)[job.sent :]:
+            await self.say(job, part)
+            job.sent += 1
+            self.journal.save(job)
         if job.status_id is not None:
             with contextlib.suppress(TelegramError):  # a person may have deleted it
                 await self.telegram.call(
                     "deleteMessage", chat_id=job.chat_id, message_id=job.status_id
                 )
 
-    async def say(self, job: Job, text: str) -> int:
+    async def show(self, job: Job, ended: asyncio.Event) -> None:
+        """Typing, and after some seconds what the agent does, in one message that changes."""
+        shown = ""
+        while not ended.is_set():
+            await self.telegram.call(
+                "sendChatAction",
+                chat_id=job.chat_id,
+                message_thread_id=job.thread_id,
+                action="typing",
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), SHOW_SECONDS)
+                return
+            if job.progress == shown:
+                continue
+            text = shown = job.progress
+            if job.status_id is None:
+                job.status_id = await self.say(job, parts(text)[-1], silent=True)
+                self.journal.save(job)
+                continue
+            with contextlib.suppress(TelegramError):  # such as "message is not modified"
+                await self.telegram.call(
+                    "editMessageText",
+                    chat_id=job.chat_id,
+                    message_id=job.status_id,
+                    text=parts(text)[-1],
+                )
+
+    async def say(self, job: Job, text: str, *, silent: bool = False) -> int:
         """A message in reply to the job's; returns its id."""
         sent = await self.telegram.call(
             "sendMessage",
@@ -240,31 +275,9 @@ class TelegramBot:
             message_thread_id=job.thread_id,
             text=text,
             reply_parameters={"message_id": job.message_id, "allow_sending_without_reply": True},
+            disable_notification=silent,
         )
         return int(sent["message_id"])
-
-    async def show(self, job: Job, text: str) -> None:
-        """Progress, in one message that changes."""
-        text = parts(text)[-1]
-        if job.status_id is None:
-            job.status_id = await self.say(job, text)
-            self.journal.save(job)
-            return
-        with contextlib.suppress(TelegramError):  # such as "message is not modified"
-            await self.telegram.call(
-                "editMessageText", chat_id=job.chat_id, message_id=job.status_id, text=text
-            )
-
-    async def type(self, job: Job) -> None:
-        with contextlib.suppress(TelegramError):
-            while True:
-                await self.telegram.call(
-                    "sendChatAction",
-                    chat_id=job.chat_id,
-                    message_thread_id=job.thread_id,
-                    action="typing",
-                )
-                await asyncio.sleep(TYPING_SECONDS)
 
 
 def told(event: contracts.FinalEvent, response: str) -> str:

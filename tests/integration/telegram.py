@@ -21,6 +21,7 @@ class Message:
     thread_id: int | None
     text: str
     reply_to: int
+    silent: bool
     earlier: list[str] = field(default_factory=list)
     deleted: bool = False
 
@@ -76,14 +77,16 @@ class ScriptedTelegram:
             self._changed.notify_all()
 
     def answers(self, chat_id):
-        """Texts of the bot's messages in a chat that are still there."""
-        with self._changed:
-            there = [message for message in self.messages.values() if not message.deleted]
-            return [message.text for message in there if message.chat_id == chat_id]
+        """Texts of the bot's messages in a chat; those that show progress are silent."""
+        return [message.text for message in self.of(chat_id)]
 
-    def of(self, chat_id):
+    def of(self, chat_id, *, silent=False):
         with self._changed:
-            return [message for message in self.messages.values() if message.chat_id == chat_id]
+            return [
+                message
+                for message in self.messages.values()
+                if message.chat_id == chat_id and message.silent is silent
+            ]
 
     def called(self, method):
         with self._changed:
@@ -113,11 +116,13 @@ class ScriptedTelegram:
         again, self._again = self._again, []
         return [*again, *self._updates][:100]
 
-    def _sendMessage(self, chat_id, text, reply_parameters, message_thread_id=None):  # noqa: N802
+    def _sendMessage(  # noqa: N802
+        self, chat_id, text, reply_parameters, disable_notification, message_thread_id=None
+    ):
         self._check(text)
         self._next_id += 1
         self.messages[self._next_id] = Message(
-            chat_id, message_thread_id, text, reply_parameters["message_id"]
+            chat_id, message_thread_id, text, reply_parameters["message_id"], disable_notification
         )
         return {"message_id": self._next_id}
 
