@@ -62,7 +62,12 @@ def run(plan: Plan, folder: Path) -> Findings:
     # What a tool call does: a line in a file that all chats share, and one in the chat's own.
     effect.write_text(f'sleep "$2"; echo "$1" >> {ledger}; echo "$1" >> log.txt\n')
     with _stack(folder) as (stack, environ):
-        settings = {**environ, **WORKER_SETTINGS, "LEASE_SECONDS": f"{plan.lease:g}"}
+        settings = {
+            **environ,
+            **WORKER_SETTINGS,
+            "LEASE_SECONDS": f"{plan.lease:g}",
+            "AGENT_WRITABLE": str(folder),  # the ledger that all chats share
+        }
         # As many slots as chats: one worker alone can go on, and no chat waits for a slot.
         fleet = Fleet(plan.workers, folder, settings, slots=plan.chats)
         chaos = Chaos(fleet, random.Random(plan.seed), plan.kill_every, plan.lease)
