@@ -20,7 +20,7 @@ from worker.adapters.concealment import conceal, forget
 from worker.adapters.filetree import Limits
 from worker.adapters.journal import PowertoolsJournal
 from worker.adapters.ledger import DynamoLedger
-from worker.adapters.metrics import Metrics
+from worker.adapters.metrics import metrics_wanted
 from worker.adapters.objects import ObjectStore
 from worker.adapters.owners import Owners, can_give_away
 from worker.adapters.publisher import AwsPublisher
@@ -67,7 +67,8 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     aws = Aws(threads=threads, region=settings.region)
     clock = SystemClock()
     policy = settings.policy()
-    journal = PowertoolsJournal(settings.log_level, _metrics(settings, environ))
+    metrics = metrics_wanted(settings.metrics, settings.metrics_namespace, environ)
+    journal = PowertoolsJournal(settings.log_level, metrics)
     sandbox, uid = _sandbox(settings, profile), _first_user(settings)
     journal.note("confinement", landlock=sandbox.landlock, own_users=uid is not None)
     rules = LiveRules(references, settings, clock, journal)
@@ -154,13 +155,6 @@ def _first_user(settings: Settings) -> int | None:
     """The first of the chats' own users; None where they cannot have any."""
     possible = can_give_away(bundled_cli(), settings.work_dir.parent)
     return settings.agent_uid if possible and settings.agent_uid else None
-
-
-def _metrics(settings: Settings, environ: Mapping[str, str]) -> Metrics | None:
-    on = settings.metrics == "emf" or (
-        settings.metrics == "auto" and "AWS_LAMBDA_FUNCTION_NAME" in environ
-    )
-    return Metrics(settings.metrics_namespace) if on else None
 
 
 def model_access(settings: Settings) -> ModelAccess:

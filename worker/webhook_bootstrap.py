@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from worker.adapters.aws import Aws
 from worker.adapters.clock import SystemClock
 from worker.adapters.journal import PowertoolsJournal
+from worker.adapters.metrics import metrics_wanted
 from worker.adapters.publisher import AwsPublisher
 from worker.adapters.secrets import References
 from worker.adapters.webhook_queue import SqsWebhookQueue
@@ -55,7 +56,11 @@ def build_webhooks(
         queue=queue,
         sender=sender,
         publisher=AwsPublisher(aws, settings.result_topic_arn, settings.event_bus_name),
-        journal=journal or PowertoolsJournal(settings.log_level),
+        journal=journal
+        or PowertoolsJournal(
+            settings.log_level,
+            metrics_wanted(settings.metrics, settings.metrics_namespace, environ),
+        ),
     )
     return Webhooks(settings, ports, queue, sender, aws)
 

@@ -33,6 +33,8 @@ class WebhookSettings(Environment):
     webhook_retention_days: float = Field(Policy().retention_days, ge=7, le=365)
     webhook_allow_loopback: bool = False
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    metrics: str = Field("auto", pattern="^(auto|emf|off)$")
+    metrics_namespace: str = Field("AgentWorker", pattern=r"^[A-Za-z0-9._/#:-]{1,255}$")
 
     @staticmethod
     def wanted(environ: Mapping[str, str]) -> bool:

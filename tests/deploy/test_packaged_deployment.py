@@ -168,8 +168,8 @@ def actions_needed(paths):
     # A transaction is authorized by the actions of its items: GetItem, PutItem, UpdateItem.
     calls -= {("dynamodb", "transact_get_items"), ("dynamodb", "transact_write_items")}
     needed = {f"{service}:{operation.title().replace('_', '')}" for service, operation in calls}
-    # ListObjectsV2 is authorized as s3:ListBucket.
-    return {"s3:ListBucket" if action == "s3:ListObjectsV2" else action for action in needed}
+    authorized_as = {"s3:ListObjectsV2": "s3:ListBucket", "sns:PublishBatch": "sns:Publish"}
+    return {authorized_as.get(action, action) for action in needed}
 
 
 def test_every_aws_call_of_the_adapters_is_granted():
@@ -198,7 +198,7 @@ def test_webhooks_are_delivered_by_a_function_of_their_own(deployment, function)
         assert callable(getattr(importlib.import_module(module), name))
         assert wanted["Code"] == function["Code"]
         assert wanted["Role"] == {"Fn::GetAtt": ["WebhookRole", "Arn"]}
-        assert set(wanted["Environment"]["Variables"]) == required
+        assert set(wanted["Environment"]["Variables"]) == required | {"METRICS_NAMESPACE"}
     mapping = properties(deployment, "WebhooksEventSourceMappingSQSWebhookQueue")
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}

@@ -15,7 +15,7 @@ from worker.settings import Settings
 from worker.webhook_settings import WebhookSettings
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PAGE_NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 EXAMPLES = [
     json.loads(path.read_text()) for path in (ROOT / "contracts/examples/events").glob("*.json")

@@ -51,9 +51,23 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
     "swept": (Metric("SweptEvents"),),
     "stuck": (Metric("StuckJobs"),),
     "unavailable": (Metric("Unavailable"),),
+    "webhook_attempt": (
+        Metric("WebhookAttempts"),
+        Metric("WebhookTime", "seconds", "Seconds"),
+        Metric("WebhookFailures", when=lambda f: f.get("outcome") != "delivered"),
+    ),
+    "webhook_disabled": (Metric("WebhooksDisabled"),),
+    "webhooks_unavailable": (Metric("Unavailable"),),
+    "webhooks_broken": (Metric("Defects"),),
     "internal_error": (Metric("Defects"),),
     "refused": (Metric("Defects"),),
 }
+
+
+def metrics_wanted(mode: str, namespace: str, environ: Mapping[str, str]) -> "Metrics | None":
+    """METRICS: "emf" always, "auto" on Lambda, "off" never."""
+    on = mode == "emf" or (mode == "auto" and "AWS_LAMBDA_FUNCTION_NAME" in environ)
+    return Metrics(namespace) if on else None
 
 
 class Metrics:
