@@ -31,7 +31,6 @@ def main():
     parser.add_argument("--repeats", type=int, default=20, help="samples of a row")
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of the row `many`")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
-    parser.add_argument("--plot", type=Path, help="draw turn time and requests by length (SVG)")
     given = parser.parse_args()
     wanted = given.rows or QUICK
     if unknown := set(wanted) - set(ROWS):
@@ -46,10 +45,6 @@ def main():
     report.show(reached)
     if given.out:
         report.write(given.out, reached)
-    if given.plot:
-        from tests.benchmarks.plot import draw
-
-        draw(report, given.latency, given.plot)
     return 0
 
 

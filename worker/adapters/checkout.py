@@ -139,6 +139,9 @@ class S3Checkout:
 
     async def _seal_lines(self) -> tuple[Segment, ...]:
         self._sealed_lines = self.transcript.length
+        trimmed = await self._store.run(self.transcript.trimmed)
+        if trimmed is not None:
+            return await self._written("lines", (), trimmed)
         delta = await self._store.run(self.transcript.delta)
         if not delta:
             return self.plan.segments

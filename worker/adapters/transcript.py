@@ -13,6 +13,7 @@ from claude_agent_sdk import (
 )
 
 from worker.adapters.segments import decode, encode
+from worker.domain.compaction import is_boundary, preserved
 from worker.domain.resume import Entry, tool_calls
 
 PROCESS_ENTRIES = frozenset({"cost-state"})
@@ -35,6 +36,7 @@ class Transcript:
         self._seen: set[tuple[str, str, str, str]] = set()
         self._calls: dict[str, asyncio.Event] = {}
         self._now_ms = now_ms
+        self._boundary: Entry | None = None
 
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         self.add(key, entries)
@@ -49,6 +51,8 @@ class Transcript:
             lines.append(json.dumps(entry, separators=(",", ":")))
             for call in tool_calls(entry):
                 self._call(call).set()
+            if is_boundary(entry) and not key.get("subpath"):
+                self._boundary = entry
         if lines:
             self._appended.append((key, ("\n".join(lines) + "\n").encode()))
 
@@ -102,12 +106,31 @@ class Transcript:
         """
         self._committed = tuple(committed)
         del self._appended[:appended]
+        self._boundary = None
         self._seen.clear()
         self._calls.clear()
 
     def delta(self, since: int = 0) -> bytes:
         """The turn's own entries, from batch `since` on, as one compressed frame."""
         return encode(self._appended[since:])
+
+    def trimmed(self) -> bytes | None:
+        """All that the session needs from now on, committed or not, when the conversation was
+        summed up in this turn; None when it was not, or nothing can be left out.
+        """
+        kept = None if self._boundary is None else preserved(self._boundary)
+        if self._boundary is None or kept is None:
+            return None
+        boundary, reached = str(self._boundary["uuid"]), False
+        parts = []
+        for key, lines in self._parts():
+            if key.get("subpath"):
+                parts.append((key, lines))
+                continue
+            left, reached = _needed(lines, boundary, kept, reached=reached)
+            if left:
+                parts.append((key, left))
+        return encode(parts)
 
     def _call(self, tool_use_id: str) -> asyncio.Event:
         return self._calls.setdefault(tool_use_id, asyncio.Event())
@@ -128,6 +151,19 @@ class Transcript:
             return True
         self._seen.add(mark)
         return False
+
+
+def _needed(
+    lines: bytes, boundary: str, kept: frozenset[str], *, reached: bool
+) -> tuple[bytes, bool]:
+    """The lines that are still needed, byte for byte, and whether the boundary was among them."""
+    left = []
+    for line in lines.splitlines(keepends=True):
+        uuid = None if reached else json.loads(line).get("uuid")
+        reached = reached or uuid == boundary
+        if reached or uuid in kept:
+            left.append(line)
+    return b"".join(left), reached
 
 
 def _place(key: SessionKey) -> tuple[str, str, str]:
