@@ -188,3 +188,26 @@ def test_a_webhook_waits_in_the_table_and_not_by_being_received_again(template):
         for index in properties(template, "WebhookTable")["LocalSecondaryIndexes"]
     }
     assert indexes == {"due": ["part", "due_at"], "recent": ["part", "updated_at"]}
+
+
+def test_the_job_table_has_the_indexes_that_operators_read(template):
+    from worker.adapters.jobindex import CHAT, ENDED, UNFINISHED
+
+    indexes = {
+        index["IndexName"]: (
+            [key["AttributeName"] for key in index["KeySchema"]],
+            index["Projection"]["ProjectionType"],
+            index["Projection"].get("NonKeyAttributes", []),
+        )
+        for index in properties(template, "JobTable")["GlobalSecondaryIndexes"]
+    }
+    assert indexes == {
+        UNFINISHED: (["unfinished", "updated_at"], "KEYS_ONLY", []),
+        # Nothing here changes after it was written: an end is one write.
+        ENDED: (
+            ["ended", "ended_at"],
+            "INCLUDE",
+            ["outcome", "error_code", "cost_usd", "session_key"],
+        ),
+        CHAT: (["session_key", "created_at"], "KEYS_ONLY", []),
+    }

@@ -18,6 +18,8 @@ LEDGER = "tests/conformance/test_ledger.py"
 CHECKOUTS = "tests/conformance/test_checkouts.py"
 INBOX = "tests/conformance/test_inbox.py"
 REPLAY = "tests/replay"
+CHATS = "tests/operations/test_sessions.py"
+COPIES = "tests/integration/test_session_copies.py"
 PUBLISHER = "tests/conformance/test_publisher.py"
 HOSTS = "tests/integration/test_hosts.py"
 LAMBDA = "tests/integration/test_lambda.py"
@@ -45,6 +47,42 @@ class Mutation:
 
 
 MUTATIONS = (
+    # Operators change chats as workers do.
+    Mutation(
+        "operator-ignores-a-live-lease",
+        "G1 order",
+        "worker/operations/sessions.py",
+        "if lease is not None and lease.live(now) and not force:",
+        "if False:",
+        (f"{CHATS}::test_a_chat_with_a_live_lease_is_not_changed",),
+        real=True,
+    ),
+    Mutation(
+        "operator-does-not-raise-the-generation",
+        "G4 no torn state",
+        "worker/operations/sessions.py",
+        '{**changes, "generation": seen.generation + 1},',
+        "{**changes},",
+        (f"{CHATS}::test_whoever_had_the_chat_before_can_commit_nothing_after_a_change",),
+        real=True,
+    ),
+    Mutation(
+        "fork-keeps-later-turns",
+        "G4 no torn state",
+        "worker/operations/content.py",
+        "end = main[kept] if kept < len(main) else len(lines)",
+        "end = len(lines)",
+        (f"{COPIES}::test_a_fork_from_a_turn_shows_the_model_what_it_was_shown_then",),
+        real=True,
+    ),
+    Mutation(
+        "archive-not-verified",
+        "G4 no torn state",
+        "worker/operations/archive.py",
+        "if len(data) != member.size or hashlib.sha256(data).hexdigest() != member.sha256:",
+        "if False:",
+        ("tests/unit/test_archive.py",),
+    ),
     # G1: turns of one chat happen one at a time, in the order sent.
     Mutation(
         "group-check-dropped",

@@ -106,7 +106,8 @@ def _dead(depth: "Depth") -> Text:
     number = depth.waiting + depth.in_flight
     if not number:
         return Text("~0")
-    text = Text(f"~{number}", style="bold red")
+    text = Text()
+    text.append(f"~{number}", style="bold red")
     text.append("  agent-worker dlq", style="dim")
     return text
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
@@ -24,7 +23,8 @@ def print_turns(console: Console, turns: Sequence[Turn], *, full: bool) -> None:
     """Each turn under a rule: the user's words, then what the agent said and did."""
     for turn in turns:
         at = f" {turn.at[:19].replace('T', ' ')}Z" if turn.at else ""
-        console.print(Rule(f"[bold]turn {turn.number}[/]{escape(at)}", align="left", style="dim"))
+        title = Text.assemble((f"turn {turn.number}", "bold"), at)
+        console.print(Rule(title, align="left", style="dim"))
         console.print(Text(turn.prompt, style="bold cyan"))
         console.print()
         for remark in turn.remarks:
