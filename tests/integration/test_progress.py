@@ -9,7 +9,6 @@ import pytest
 
 from tests.integration.conftest import Bot, running, until
 from worker.adapters.publisher import AwsPublisher
-from worker.domain.progress import BATCH
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +53,7 @@ async def test_text_grows_while_the_model_writes(own, subscriber):
     on_topic = subscriber.topic()
     bot = Bot(own)
     async with running(own, PROGRESS_SECONDS="0.1"):
-        job = bot.send("tell me a story [[slow 0.05]] [[long 3000]]", progress="text")
+        job = bot.send("tell me a story [[slow 0.05]] [[long 1500]]", progress="text")
         events = await events_until_final(on_topic)
         answer = await bot.result(job)
     texts = [e["data"]["text"] for e in events if e["data"].get("kind") == "text"]
@@ -87,7 +86,7 @@ async def test_a_topic_that_hangs_holds_back_no_turn(own, monkeypatch, request):
             for service in ("sns", "events"):
                 aside.client(service)
         jobs = [
-            bot.send("steps: run echo one", thread_id=str(n), progress="text") for n in range(BATCH)
+            bot.send("steps: run echo one", thread_id=str(n), progress="text") for n in range(5)
         ]
         results = [await bot.result(job) for job in jobs]
         await until(lambda: bot.waiting() == 0)
