@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conformance.test_checkouts import S3Store, a_claim, cut_off, new_plan, store, turn
+from tests.conformance.conftest import store
+from tests.conformance.stores import S3Store, a_claim, new_plan
+from tests.conformance.test_checkouts import cut_off, turn
 from tests.integration.conftest import Bot, environ, own, running, until
 from worker.adapters.aws import Aws
 from worker.adapters.memory import TOOL_LINE
