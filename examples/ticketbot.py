@@ -1,7 +1,6 @@
 """TicketBot: a chat in the terminal, over the real queue. Copy it to begin a bot of your own.
 
-Needs `contracts`, rich, prompt-toolkit, and the environment of docs/bots.md. In a terminal one
-types while answers arrive; lines from a pipe are answered one after the other.
+Needs `contracts`, rich, prompt-toolkit, and the environment of docs/bots.md.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -140,8 +140,8 @@ class TicketBot:
         if data.session_note:
             self.note(data.session_note)
         self.cost_usd += data.cost_usd
-        seconds = time.monotonic() - turn.since
-        self.note(f"{seconds:6.1f} s  ${data.cost_usd:.4f}  total ${self.cost_usd:.4f}")
+        took = time.monotonic() - turn.since
+        self.note(f"{took:6.1f} s  ${data.cost_usd:.4f}  total ${self.cost_usd:.4f}")
 
     def line(self, place: Place, label: str, text: Text) -> None:
         """A line of a conversation, with its name if it is not the one on the screen."""
@@ -180,9 +180,7 @@ async def typed(bot: TicketBot) -> None:
 
 async def piped(bot: TicketBot) -> None:
     """Lines of a script, each answered before the next one."""
-    for line in map(str.strip, sys.stdin):
-        if line == "/quit":
-            break
+    for line in takewhile("/quit".__ne__, map(str.strip, sys.stdin)):
         await bot.take(line)
         await asyncio.gather(*bot.turns)
 
@@ -196,5 +194,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(main())
+    except (KeyboardInterrupt, Exception) as exc:  # noqa: BLE001 - such as a stack that has ended
+        sys.exit(str(exc) or 0)

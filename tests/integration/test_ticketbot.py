@@ -133,6 +133,16 @@ def test_what_cannot_be_sent_is_said_and_the_chat_goes_on(environ):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_stack_that_has_ended_is_a_plain_error(environ):
+    gone = {**environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        BOT, env=gone, input="", capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Could not connect to the endpoint")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_bot_that_is_terminated_leaves_no_queue(environ, host):
     before = set(queues(environ))
     bot = subprocess.Popen(
