@@ -38,14 +38,18 @@ class WebhookHost:
         self._stopping.set()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._poll())
-            group.create_task(self._sweep())
-        if self._lanes:
-            await asyncio.wait(self._lanes.values(), timeout=self._drain_seconds)
-        for lane in list(self._lanes.values()):
-            lane.cancel()
-        await asyncio.gather(*self._lanes.values(), return_exceptions=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._poll())
+                group.create_task(self._sweep())
+            if self._lanes:
+                await asyncio.wait(self._lanes.values(), timeout=self._drain_seconds)
+        finally:
+            self._stopping.set()
+            lanes = list(self._lanes.values())
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
 
     async def _poll(self) -> None:
         while not self._stopping.is_set():
