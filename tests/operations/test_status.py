@@ -108,7 +108,7 @@ async def test_the_age_of_the_oldest_message_is_cloudwatch_s_and_says_as_of_when
     )
     status = await board.read(now)
     assert status.queue.oldest_seconds == 45.0
-    assert "the oldest ~45 s old (as of" in drawn(status)
+    assert "oldest ~45 s (as of" in drawn(status)
 
 
 async def test_a_long_day_is_counted_once_and_then_only_what_came_since(aws, shift, queues):

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from worker.operations.blocked import Held
     from worker.operations.status import Depth, Status, Today, Webhooks
 
+# So that a row fits into 80 columns: an age of 9, figures of 3 or 9, and 8 between the columns.
+CHAT, JOB, STATE = 18, 20, 22
 RUNNING_ROWS = 8
 FAILURE_ROWS = 6
 
 _WHY = {
     "working": "works",
-    "retrying": "waits to retry",
+    "retrying": "retry",
     "cut_off": "worker died",
     "moved_on": "left behind",
 }
@@ -95,7 +97,7 @@ def _overview(status: "Status") -> Table:
 def _depth(depth: "Depth", now: float) -> Text:
     text = Text(f"~{depth.waiting} waiting, ~{depth.in_flight} in flight")
     if depth.oldest_seconds is not None and depth.oldest_at is not None:
-        text.append(f", the oldest ~{span(depth.oldest_seconds)} old")
+        text.append(f", oldest ~{span(depth.oldest_seconds)}")
         text.append(f" (as of {ago(depth.oldest_at, now)})", style="dim")
     elif depth.waiting or depth.in_flight:
         text.append(", age of the oldest not known", style="dim")
@@ -128,7 +130,7 @@ def _today(today: "Today") -> Text:
             text.append(", ")
     text.append("" if today.complete else "at least ")
     text.append(dollars(today.cost_usd), style="bold")
-    text.append("  (ended since 00:00 UTC)", style="dim")
+    text.append("  (since 00:00 UTC)", style="dim")
     return text
 
 
@@ -155,8 +157,8 @@ def _running(status: "Status") -> Table:
     for item in held[:RUNNING_ROWS]:
         table.add_row(
             span(status.at - item.since),
-            shortened(item.job.chat, 22),
-            shortened(item.job.job_id, 25),
+            shortened(item.job.chat, CHAT),
+            shortened(item.job.job_id, JOB),
             str(item.job.record.attempt),
             _why(item),
         )
@@ -168,7 +170,7 @@ def _running(status: "Status") -> Table:
 def _why(item: "Held") -> Text:
     text = Text(_WHY[item.why], style="cyan" if item.why == "working" else "yellow")
     if item.why == "retrying" and item.job.record.error_code:
-        text.append(f": {shortened(item.job.record.error_code, 18)}")
+        text.append(f": {shortened(item.job.record.error_code, STATE - 7)}")
     return text
 
 
@@ -176,12 +178,12 @@ def _last(status: "Status") -> Table:
     table = _block("last results", "ago", "chat", "job", "cost", "")
     for job in status.last:
         state = state_text(job.record.state.value)
-        if job.record.error_code:
-            state.append(f": {shortened(job.record.error_code, 18)}")
+        if job.record.error_code:  # its colour tells the state
+            state = Text(shortened(job.record.error_code, STATE - 6), style=state.style)
         table.add_row(
             span(status.at - job.changed_at),
-            shortened(job.chat or "-", 22),
-            shortened(job.job_id, 25),
+            shortened(job.chat or "-", CHAT),
+            shortened(job.job_id, JOB),
             dollars(job.cost_usd),
             state,
         )
