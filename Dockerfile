@@ -5,9 +5,11 @@ ARG BASE=public.ecr.aws/lambda/python:3.12
 
 FROM ${BASE} AS builder
 WORKDIR /build
-COPY infra/build-venv infra/
-COPY requirements/lambda.txt requirements/uv.txt requirements/
-RUN infra/build-venv /var/lang/bin/python3.12 /opt/agent-worker /opt/uv
+COPY infra/build-venv infra/make-sbom infra/
+COPY requirements/lambda.txt requirements/uv.txt requirements/audit.txt requirements/
+# With the bill of materials (CycloneDX) of exactly what was installed.
+RUN infra/build-venv /var/lang/bin/python3.12 /opt/agent-worker /opt/uv \
+    && infra/make-sbom /opt/uv/bin/uv /opt/agent-worker
 
 FROM ${BASE}
 # Node.js runs MCP servers (npx), uv runs those in Python (uvx). No versions (DL3041): Amazon Linux
