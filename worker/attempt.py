@@ -5,6 +5,7 @@ recorded first, so that the next attempt continues it (see domain/resume.py).
 """
 
 import asyncio
+import json
 import random
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,7 @@ from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.message import InboundMessage
 from worker.domain.policy import RefusedOptionError, TurnSpec
 from worker.domain.resume import CONTINUE_PROMPT
+from worker.domain.scan import without_secrets
 from worker.domain.session import reset_session
 from worker.domain.tenancy import policy_of
 from worker.domain.trace import job_trace
@@ -259,6 +261,7 @@ async def _commit(
         )
     now = ports.clock.now()
     stopped = conclusion.result.cancelled
+    conclusion = await _scanned(conclusion, ports)
     if stopped:
         event = cancelled_event(claim, conclusion, now).to_json()
     else:
@@ -277,6 +280,19 @@ async def _commit(
     checkout.committed(commit)
     ports.journal.note("commit", job_id=claim.job.job_id)
     return record
+
+
+async def _scanned(conclusion: Conclude, ports: Ports) -> Conclude:
+    """Without what looks like a secret, where the deployment wants that."""
+    policy = await ports.rules.current()
+    if not policy.scan_results:
+        return conclusion
+    result = conclusion.result
+    structured = result.structured_output
+    if structured is not None:
+        structured = json.loads(without_secrets(json.dumps(structured), policy.known_secrets))
+    text = without_secrets(result.text, policy.known_secrets)
+    return replace(conclusion, result=replace(result, text=text, structured_output=structured))
 
 
 async def _sized(claim: Claim, event: JobCompletedEvent, ports: Ports) -> str:

@@ -133,6 +133,10 @@ class Settings(SandboxSettings, Resources):
     tenant_daily_budget_usd: float | None = Field(None, gt=0)
     chat_jobs_per_minute: int | None = Field(None, ge=1)
     tenant_jobs_per_minute: int | None = Field(None, ge=1)
+    scan_results: bool = Field(
+        False,
+        description="remove what looks like a secret from answers",
+    )
     attachment_types: Names = Field(Policy().attachments.types, description="of attachments")
     max_attachments: int = Field(Policy().attachments.count, ge=0)
     max_attachment_mb: float = Field(5, gt=0, le=32, description="size of one, in MiB")
@@ -202,6 +206,18 @@ class Settings(SandboxSettings, Resources):
             progress_seconds=self.progress_seconds,
             session_ttl_seconds=self.session_ttl_days * 86400,
             job_ttl_seconds=self.job_ttl_days * 86400,
+            scan_results=self.scan_results,
+            known_secrets=tuple(
+                secret.get_secret_value()
+                for secret in (
+                    *self.sdk_client_auth_token,
+                    self.anthropic_api_key,
+                    self.bedrock_bearer_token,
+                    self.bedrock_secret_access_key,
+                )
+                if secret is not None
+            )
+            + tuple(secret for producer in self.producers for secret in producer.secrets),
             attachments=AttachmentRules(
                 self.attachment_types, self.max_attachments, int(self.max_attachment_mb * MEBIBYTE)
             ),

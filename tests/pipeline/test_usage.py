@@ -168,3 +168,19 @@ async def test_a_conflict_over_a_job_id_does_not_tell_whose_it_is():
     w.send(chat="2", job_id="j-1")
     await w.drain()
     assert "the-secret-chat" not in w.events[-1]["data"]["error_message"]
+
+
+async def test_what_looks_like_a_secret_is_removed_from_an_answer_where_that_is_wanted():
+    async def tells(turn, checkout):
+        result = await echo(turn, checkout)
+        text = "the key is AKIAABCDEFGHIJKLMNOP, the token hunter2-hunter2, and that is all"
+        return replace(result, text=text, structured_output={"key": "AKIAABCDEFGHIJKLMNOP"})
+
+    for scan in (True, False):
+        w = World(tells, scan_results=scan, known_secrets=("hunter2-hunter2",))
+        w.send()
+        await w.drain()
+        told = str(w.events[-1]["data"])
+        assert ("AKIAABCDEFGHIJKLMNOP" in told) is not scan
+        assert ("hunter2" in told) is not scan
+        assert "and that is all" in told

@@ -67,6 +67,10 @@ class Policy:
     progress_seconds: float = 1.0
     session_ttl_seconds: float = 30 * 86400.0
     job_ttl_seconds: float = 30 * 86400.0
+    scan_results: bool = False
+    """Whether what looks like a secret is removed from answers (domain/scan.py)."""
+    known_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Besides the tokens: what else must not leave, such as the model's key."""
     attachments: AttachmentRules = field(default_factory=AttachmentRules)
     usage: UsageLimits = field(default_factory=UsageLimits)
     tenants: Mapping[str, "TenantPolicy"] = field(default_factory=dict, hash=False)
