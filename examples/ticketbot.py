@@ -1,5 +1,4 @@
 """TicketBot: a chat in the terminal, over the real queue. Copy it to begin a bot of your own.
-
 Needs `contracts`, rich, prompt-toolkit, and the environment of docs/bots.md.
 """
 

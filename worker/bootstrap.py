@@ -51,6 +51,8 @@ class Worker:
     inbox: SqsInbox
     checkouts: S3Checkouts
     aws: Aws
+    confinement: Mapping[str, object]
+    """How the agent's process is confined on this machine, for the log."""
 
 
 def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Worker:
@@ -70,7 +72,6 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     metrics = metrics_wanted(settings.metrics, settings.metrics_namespace, environ)
     journal = PowertoolsJournal(settings.log_level, metrics)
     sandbox, uid = _sandbox(settings, profile), _first_user(settings)
-    journal.note("confinement", landlock=sandbox.landlock, own_users=uid is not None)
     rules = LiveRules(references, settings, clock, journal)
     inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)
     checkouts = S3Checkouts(
@@ -113,7 +114,8 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         journal=journal,
         owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
     )
-    return Worker(settings, ports, inbox, checkouts, aws)
+    confinement = {"landlock": sandbox.landlock, "own_users": uid is not None}
+    return Worker(settings, ports, inbox, checkouts, aws, confinement)
 
 
 def harden() -> None:

@@ -121,6 +121,7 @@ class Host:
 async def serve(worker: Worker, concurrency: int, webhooks: Webhooks | None = None) -> None:
     """Run a host, and deliver webhooks if they are given, until SIGTERM or SIGINT."""
     host = Host(worker, concurrency)
+    worker.ports.journal.note("confinement", **worker.confinement)
     settings = worker.settings
     beside = webhooks and WebhookHost(webhooks, settings.poll_seconds, settings.drain_seconds)
 

@@ -55,6 +55,7 @@ def _warm() -> tuple[Worker, asyncio.Runner]:
     """Once per sandbox: the worker and one event loop for all its invocations."""
     worker = build()
     harden()
+    worker.ports.journal.note("confinement", **worker.confinement)
     worker.checkouts.clear()
     return worker, asyncio.Runner()
 
