@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import boto3
@@ -75,7 +76,8 @@ async def test_the_screen_has_queues_running_jobs_results_failures_and_cost(
     assert [job.record.state.value for job in status.last[:4]] == [
         *("rejected", "failed", "failed", "published")
     ]
-    text = drawn(status)
+    # Other tests' jobs run in the same tables, and the screen shows the longest running ones.
+    text = drawn(replace(status, held=tuple(mine)))
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in ("~2 waiting", "~1  agent-worker dlq", "$1.25", "busy", "agent_died", "not known"):
         assert part in text
