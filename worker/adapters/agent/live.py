@@ -56,7 +56,7 @@ class LiveAgent:
         """Raises ClaudeSDKError."""
         client = ClaudeSDKClient(options)
         try:
-            await client.connect()
+            await to_the_end(client.connect())  # one that is broken off leaves its process behind
             return cls(client, options, senses, _read_pid(directory / PIDFILE))
         except BaseException:
             await to_the_end(client.disconnect())
