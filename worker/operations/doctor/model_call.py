@@ -28,7 +28,8 @@ REMEDY = "look at the error; the CLI's own words are in it"
 async def call_model(environ: Mapping[str, str]) -> Finding:
     """What became of it. No job and no session is written."""
     try:
-        worker = build(environ, threads=8)
+        # The worker's log goes to standard output, where the findings go.
+        worker = build({**environ, "LOG_LEVEL": "ERROR"}, threads=8)
     except WorkerError as exc:
         return problem(MODEL, "call", str(exc), "mend the configuration first")
     try:
