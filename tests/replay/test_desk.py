@@ -216,6 +216,8 @@ def test_a_letter_that_was_sent_and_not_deleted_is_only_deleted(kill_at):
         assert bench.letters.letters == []
         await bench.work()
         assert bench.told == ["j-1"]
+        notes = await bench.rows.notes("j-1")
+        assert {note["what"] for note in notes} == {"replayed"}, "the job's history tells it"
 
     run(course())
 

@@ -133,9 +133,10 @@ class Replayer:
         ours = [task for task in course.tasks if task.message_id in present]
         await held.keep_only([present[task.message_id] for task in ours])
         course.elsewhere = held.view.elsewhere
-        for task in ours:  # done before, and not deleted before the end came
+        for task in ours:  # done before, and not noted or not deleted before the end came
             if task.message_id in course.done:
-                await held.remove(present[task.message_id].letter)
+                outcome = Outcome(task, course.done[task.message_id])
+                await self._clear(held, present[task.message_id].letter, outcome, course.written.id)
         queues = _by_chat(task for task in ours if task.message_id not in course.done)
         course.seen |= {task.message_id for task in ours}
         while queues and await self._may_go_on(course):
