@@ -57,6 +57,51 @@ def properties(template: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def created(template: dict[str, Any], **parameters: str) -> dict[str, Any]:
+    """The resources that a stack with these parameters has: conditions are decided, and what is
+    AWS::NoValue is gone. Other functions stay as they are written.
+    """
+    given = {name: found.get("Default") for name, found in template["Parameters"].items()}
+    given |= parameters
+    holds = {
+        name: _holds(condition, template["Conditions"], given)
+        for name, condition in template["Conditions"].items()
+    }
+    return {
+        name: _decided(resource, holds, given)
+        for name, resource in template["Resources"].items()
+        if holds.get(resource.get("Condition"), True)
+    }
+
+
+def _holds(condition: dict[str, Any], conditions: dict[str, Any], given: dict[str, Any]) -> bool:
+    match condition:
+        case {"Condition": name}:
+            return _holds(conditions[name], conditions, given)
+        case {"Fn::Not": [inner]}:
+            return not _holds(inner, conditions, given)
+        case {"Fn::Equals": [{"Ref": name}, value]}:
+            return bool(given[name] == value)
+    raise ValueError(condition)
+
+
+def _decided(value: Any, holds: dict[str, bool], given: dict[str, Any]) -> Any:
+    match value:
+        case {"Fn::If": [name, yes, no]}:
+            return _decided(yes if holds[name] else no, holds, given)
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Ref": name}:
+            return given.get(name, value)
+        case dict():
+            inner = {key: _decided(part, holds, given) for key, part in value.items()}
+            return {key: part for key, part in inner.items() if part is not None}
+        case list():
+            parts = [_decided(part, holds, given) for part in value]
+            return [part for part in parts if part is not None]
+    return value
+
+
 @dataclass(frozen=True)
 class Statement:
     """An IAM statement of an identity: which resource it is written at, and its lists."""

@@ -153,6 +153,7 @@ def test_the_worker_may_do_what_it_does_and_nothing_else(deployment):
         "BedrockRole": set(),
         "AssumeBedrockRole": set(),
         "WebhookRole": set(),
+        "UseCustomerKey": set(),
     }
     for statement in identity_statements(deployment):
         granted[statement.at].update(statement.actions)

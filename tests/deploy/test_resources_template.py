@@ -36,7 +36,6 @@ def test_tables_expire_items_and_can_be_restored_to_any_second(template, table):
     wanted = properties(template, table)
     assert wanted["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert wanted["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert wanted["SSESpecification"] == {"SSEEnabled": True}
     assert wanted["BillingMode"] == "PAY_PER_REQUEST"
 
 
@@ -80,8 +79,6 @@ def test_the_bucket_is_private_encrypted_and_owned(template):
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
     assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-    [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert "VersioningConfiguration" not in bucket
 
 
@@ -125,7 +122,6 @@ def test_queues_are_fifo_with_the_throughput_of_their_groups(template, queue):
     assert wanted["DeduplicationScope"] == "messageGroup"
     assert wanted["FifoThroughputLimit"] == "perMessageGroupId"
     assert wanted["MessageRetentionPeriod"] == 14 * DAY
-    assert wanted["SqsManagedSseEnabled"] is True
 
 
 @pytest.mark.parametrize("queue", ["JobQueue", "DeadLetterQueue"])
@@ -158,10 +154,6 @@ def test_nothing_is_reached_without_tls(template, policy, targets):
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     attached = wanted.get("Queues") or wanted.get("Topics") or [wanted["Bucket"]]
     assert attached == [{"Ref": name} for name in targets]
-
-
-def test_the_topic_is_encrypted(template):
-    assert properties(template, "ResultTopic")["KmsMasterKeyId"] == "alias/aws/sns"
 
 
 def test_every_event_of_the_bus_reaches_the_webhook_queue(template):

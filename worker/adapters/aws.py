@@ -47,6 +47,10 @@ TRANSIENT_CODES = frozenset(
     }
 )
 
+PRESIGNING = Config(signature_version="s3v4")
+"""botocore still presigns with version 2 in the oldest regions, us-east-1 among them; S3 refuses
+that for objects under a KMS key."""
+
 
 def patiently(attempts: int = 3) -> AsyncRetrying:
     """The retry policy of every AWS call: full jitter, up to 2 s, while it is unavailable."""
@@ -106,7 +110,8 @@ class Aws:
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._session.client(service, config=self._config)
+                config = self._config.merge(PRESIGNING) if service == "s3" else self._config
+                self._clients[service] = self._session.client(service, config=config)
             return self._clients[service]
 
     async def call(
