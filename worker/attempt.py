@@ -51,7 +51,7 @@ from worker.domain.turn import (
     spent_by,
 )
 from worker.lease import HeldLease, kept
-from worker.metering import metered
+from worker.metering import forgo, metered
 from worker.ports import Checkout, Commit, Pause, Ports, Turn
 from worker.progress import reporting
 
@@ -73,6 +73,9 @@ async def attempt(
     try:
         lease = HeldLease(claim, message, ports, claimed_at)
         return await kept(lease, _turn(claim, lease, ports, seconds))
+    except LeaseLostError:
+        await forgo(claim, ports)
+        raise
     except asyncio.CancelledError:
         # The host drains. The attempt does not count, and nobody has to wait for the lease.
         pause = Pause("drained", "the worker was stopped", claim.spent, claim.slices, counted=False)

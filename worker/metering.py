@@ -40,6 +40,20 @@ async def metered(claim: Claim, ports: Ports) -> Claim | Again | GiveUp:
     return replace(claim, job=replace(claim.job, spec=spec))
 
 
+async def forgo(claim: Claim, ports: Ports) -> None:
+    """Give back what an attempt reserved that had lost its lease, after its job was settled.
+
+    While the job is not published, the reservation may be that of the attempt that took over.
+    """
+    limits = usage_of(await ports.rules.current(), tenant_of(claim.job.session_key))
+    accounts = budgets(limits, claim.job.session_key, claim.created_at)
+    if not accounts:
+        return
+    record = await ports.ledger.get(claim.job.job_id)
+    if record is not None and record.published_at is not None:
+        await ports.usage.settle(accounts, record.job_id, 0)
+
+
 async def settle(record: JobRecord, ports: Ports) -> None:
     """Count what a job has used, once, however often its outcome is delivered."""
     key = record.session_key

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from tests.faults.model import USER_LINE
 from worker.adapters.memory import TOOL_LINE
 from worker.domain.job import JobState
+from worker.domain.usage import MICRO
 
 ENDS = {
     "completed": JobState.PUBLISHED,
@@ -25,6 +26,7 @@ def violations(system):
         *_steps(system, jobs),
         *_order(system),
         *_nothing_is_torn(system, jobs),
+        *_each_job_is_counted_once(system),
     ]
 
 
@@ -170,3 +172,20 @@ def _came_again(system, job_id):
     messages = [message for _, sent, _, message in system.sent if sent == job_id]
     replayed = any("dead_letter_attempt" in message.attributes for message in messages)
     return replayed or len({message.body for message in messages}) > 1
+
+
+def _each_job_is_counted_once(system):
+    """Each account holds what its jobs have cost, and nothing is reserved when all have ended."""
+    if not system.usage.counters:
+        return
+    costs = Counter()
+    for event in {event["data"]["job_id"]: event for event in system.publisher.seen}.values():
+        data = event["data"]
+        costs[data["chat_id"]] += round((data.get("cost_usd") or 0) * MICRO)
+    for key, counter in system.usage.counters.items():
+        _, _, chat = key.partition("/#budget/")[2].partition("/")
+        expected = costs[chat] if chat else costs.total()
+        if counter.holds:
+            yield f"budgets: {key} still holds {counter.holds}"
+        if counter.used != expected:
+            yield f"budgets: {key} counts {counter.used}, its jobs cost {expected}"

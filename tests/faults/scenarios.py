@@ -5,6 +5,7 @@ from dataclasses import replace
 from tests.faults.process import Fault
 from tests.faults.simulation import NEVER, Scenario
 from worker.domain.policy import Policy
+from worker.domain.usage import UsageLimits
 
 LAMBDA_SECONDS = 60.0
 """Two model calls of model.py fit into one invocation."""
@@ -41,6 +42,15 @@ SCENARIOS = (
     ),
     Scenario("a rejected message", _one(model="gpt-4")),
     Scenario("a large result", _one("large")),
+    Scenario(
+        "chats with budgets",
+        (("j-1", "tools=1", "1", {}), ("j-2", "", "2", {})),
+        replace(
+            _UNWATCHED,
+            usage=UsageLimits(chat_daily_budget_usd=50, tenant_daily_budget_usd=90),
+        ),
+        slots=2,
+    ),
     Scenario("two messages of a chat beside one of another", _CHATS, slots=2),
     Scenario("a sliced turn", _one("tools=3"), lambda_seconds=LAMBDA_SECONDS),
     Scenario("a job sent twice", _one() + _one()),

@@ -13,7 +13,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.simulation import runner, simulate
 from tests.faults.system import WatchedInbox
 from worker import attempt, pipeline
-from worker.adapters.memory import MemoryCheckout, MemoryLedger
+from worker.adapters.memory import MemoryCheckout, MemoryLedger, MemoryUsage
 from worker.adapters.memory import ledger as memory
 from worker.domain.claim import Busy, Run
 from worker.domain.job import JobState
@@ -116,6 +116,30 @@ def a_cost_that_is_counted_twice(patch):
     patch(MemoryLedger, "commit", greedy)
 
 
+def a_reservation_that_nobody_ends(patch):
+    async def forgets(*_):
+        await asyncio.sleep(0)
+
+    patch(pipeline, "settle", forgets)
+
+
+def a_late_reservation_that_nobody_ends(patch):
+    async def forgets(*_):
+        await asyncio.sleep(0)
+
+    patch(attempt, "forgo", forgets)
+
+
+def a_job_that_is_counted_at_each_settlement(patch):
+    async def greedy(usage, accounts, job_id, amount):
+        await asyncio.sleep(0)
+        for account in accounts:
+            counter = usage.counters[account.key]
+            counter.used += amount - counter.holds.pop(job_id, (0, 0))[0]
+
+    patch(MemoryUsage, "settle", greedy)
+
+
 def a_chat_that_is_restored_from_half_of_its_state(patch):
     opened = memory.plan_session
 
@@ -164,6 +188,14 @@ SABOTAGE = [
     (a_turn_that_is_not_recorded, "three tool calls", (Fault.CRASH_AFTER,), "G2"),
     (a_tool_that_no_fence_stands_before, "three tool calls", FREEZES, "G2"),
     (a_cost_that_is_counted_twice, "a plain turn", (), "G2"),
+    (a_reservation_that_nobody_ends, "chats with budgets", (), "budgets"),
+    (a_late_reservation_that_nobody_ends, "chats with budgets", FREEZES, "budgets"),
+    (
+        a_job_that_is_counted_at_each_settlement,
+        "chats with budgets",
+        (Fault.ERROR_AFTER,),
+        "budgets",
+    ),
     (
         a_chat_that_is_restored_from_half_of_its_state,
         "two messages of a chat beside one of another",

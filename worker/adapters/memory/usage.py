@@ -19,10 +19,10 @@ class MemoryUsage:
     """Counters in a dictionary; each method is one step."""
 
     def __init__(self) -> None:
-        self._counters: dict[str, _Counter] = {}
+        self.counters: dict[str, _Counter] = {}
 
     def used(self, key: str) -> int:
-        return self._counters[key].used if key in self._counters else 0
+        return self.counters[key].used if key in self.counters else 0
 
     async def reserve(
         self, accounts: Sequence[Account], job_id: str, amount: int, now: float, until: float
@@ -49,21 +49,21 @@ class MemoryUsage:
 
     async def settle(self, accounts: Sequence[Account], job_id: str, amount: int) -> None:
         for account in accounts:
-            counter = self._counters.get(account.key)
+            counter = self.counters.get(account.key)
             if counter is not None and job_id in counter.holds:
                 self._take_back(counter, job_id)
                 counter.used += amount
 
     async def count(self, accounts: Sequence[Account]) -> Account | None:
         for account in accounts:
-            counter = self._counters.setdefault(account.key, _Counter())
+            counter = self.counters.setdefault(account.key, _Counter())
             if counter.used >= account.limit:
                 return account
             counter.used += 1
         return None
 
     def _counter(self, account: Account, now: float) -> _Counter:
-        counter = self._counters.setdefault(account.key, _Counter())
+        counter = self.counters.setdefault(account.key, _Counter())
         for job_id, (_, until) in list(counter.holds.items()):
             if until < now:
                 self._take_back(counter, job_id)
