@@ -28,6 +28,7 @@ from worker.adapters.queue import SqsInbox
 from worker.adapters.results import S3Results
 from worker.adapters.rules import LiveRules
 from worker.adapters.secrets import References
+from worker.adapters.spans import exporters
 from worker.adapters.usage import DynamoUsage
 from worker.domain.errors import SettingsError
 from worker.ports import Ports
@@ -36,6 +37,7 @@ from worker.settings import Settings
 SECRET_VARIABLES = (
     *("SDK_CLIENT_AUTH_TOKEN", "PRODUCERS", "ANTHROPIC_API_KEY", "BEDROCK_BEARER_TOKEN"),
     *("BEDROCK_ACCESS_KEY_ID", "BEDROCK_SECRET_ACCESS_KEY", "BEDROCK_SESSION_TOKEN"),
+    *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
 )
 
 ASIDE_THREADS = 8
@@ -70,7 +72,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     clock = SystemClock()
     policy = settings.policy()
     metrics = metrics_wanted(settings.metrics, settings.metrics_namespace, environ)
-    journal = PowertoolsJournal(settings.log_level, metrics)
+    journal = PowertoolsJournal(settings.log_level, metrics, exporters(environ))
     sandbox, uid = _sandbox(settings, profile), _first_user(settings)
     rules = LiveRules(references, settings, clock, journal)
     inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)

@@ -41,7 +41,10 @@ async def process(
             return await _reject(message, admitted, ports)
         job = admitted
         ports.journal.begin(
-            job_trace(job.job_id, job.request.traceparent), job_id=job.job_id, chat=job.session_key
+            job_trace(job.job_id, job.request.traceparent),
+            message.sent_at,
+            job_id=job.job_id,
+            chat=job.session_key,
         )
         now = ports.clock.now()
         result = await ports.ledger.claim(job, ports.owner, now, ports.policy.lease_seconds)

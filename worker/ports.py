@@ -321,9 +321,11 @@ class Publisher(Protocol):
 class Journal(Protocol):
     """One structured log line per step. Never message text, never a secret."""
 
-    def begin(self, trace: Trace | None = None, **fields: object) -> None:
+    def begin(
+        self, trace: Trace | None = None, sent_at: float | None = None, **fields: object
+    ) -> None:
         """A new piece of work: the lines of this task, and of those that it starts from now on,
-        carry these fields and belong to this span.
+        carry these fields and belong to this span, which began at `sent_at` (Unix seconds).
         """
         ...
 

@@ -12,6 +12,7 @@ from worker.adapters.journal import PowertoolsJournal
 from worker.adapters.metrics import metrics_wanted
 from worker.adapters.publisher import AwsPublisher
 from worker.adapters.secrets import References
+from worker.adapters.spans import exporters
 from worker.adapters.webhook_queue import SqsWebhookQueue
 from worker.adapters.webhook_sender import HttpSender
 from worker.adapters.webhook_store import DynamoWebhookStore
@@ -43,8 +44,13 @@ def build_webhooks(
     environ: Mapping[str, str] = os.environ, *, threads: int = 32, journal: Journal | None = None
 ) -> Webhooks:
     """Read and check the settings of webhooks, and wire the adapters. Raises SettingsError."""
-    given = {name: text for name, text in environ.items() if name.lower() in _NAMES}
-    settings = WebhookSettings.from_env(References(given).resolve())
+    given = {
+        name: text
+        for name, text in environ.items()
+        if name.lower() in _NAMES or name.startswith("OTEL_")
+    }
+    resolved = References(given).resolve()
+    settings = WebhookSettings.from_env(resolved)
     policy = settings.policy()
     aws = Aws(threads=threads, region=settings.region)
     queue = SqsWebhookQueue(aws, settings.webhook_queue_url, settings.webhook_dlq_url)
@@ -60,6 +66,7 @@ def build_webhooks(
         or PowertoolsJournal(
             settings.log_level,
             metrics_wanted(settings.metrics, settings.metrics_namespace, environ),
+            exporters({**environ, **resolved}),
         ),
     )
     return Webhooks(settings, ports, queue, sender, aws)

@@ -41,6 +41,8 @@ WORKER_ACTIONS = {
     "events:PutEvents",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
     "secretsmanager:GetSecretValue",
     "sts:AssumeRole",
 }
@@ -59,6 +61,8 @@ WEBHOOK_ACTIONS = {
     "events:PutEvents",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
 }
 BEDROCK_ACTIONS = {
     "bedrock:InvokeModel",
@@ -222,7 +226,27 @@ def test_no_right_is_granted_on_everything_but_one_that_cannot_be_narrowed(deplo
         for resource in statement.resources
         if resource == "*"
     }
-    assert on_everything == {("ListProfiles", ("bedrock:ListInferenceProfiles",))}
+    assert on_everything == {
+        ("ListProfiles", ("bedrock:ListInferenceProfiles",)),
+        ("Trace", ("xray:PutTraceSegments", "xray:PutTelemetryRecords")),
+    }
+
+
+def test_every_function_is_traced_and_its_role_may_send_what_it_traces(deployment):
+    functions = {
+        name: resource["Properties"]
+        for name, resource in deployment["Resources"].items()
+        if resource["Type"] == "AWS::Lambda::Function"
+    }
+    assert len(functions) == 4
+    tracing = {
+        statement.at
+        for statement in identity_statements(deployment)
+        if "xray:PutTraceSegments" in statement.actions
+    }
+    for function in functions.values():
+        assert function["TracingConfig"] == {"Mode": "Active"}
+        assert function["Role"]["Fn::GetAtt"][0] in tracing  # or Lambda refuses to create it
 
 
 def test_the_agents_role_is_assumed_by_the_worker_alone(deployment):

@@ -17,9 +17,10 @@ from worker.sweeper import sweep
 pytestmark = pytest.mark.integration
 
 BY_LAMBDA = {
-    # The service that polls the queue for the function, and the one that keeps its log, use the
-    # function's role.
+    # The service that polls the queue for the function, the one that keeps its log, and X-Ray's
+    # daemon beside it use the function's role.
     *("sqs:GetQueueAttributes", "logs:CreateLogStream", "logs:PutLogEvents"),
+    *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
 }
 OF_A_TRANSACTION = {
     "Put": "PutItem",

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from contracts import sign_webhook
+from worker.domain.trace import read_trace
 from worker.webhooks.delivery import Delivery
 from worker.webhooks.disabling import disable
 from worker.webhooks.errors import ChangedError
@@ -126,6 +127,7 @@ class _Run:
             answer = Answer(None, 0.0, "expired", "the event is no longer stored")
             outcome = _Outcome(answer, Exhausted())
         else:
+            self.ports.journal.begin(read_trace(event.traceparent))
             answer = await self._send(subscription, event, began)
             now = self.ports.clock.now()
             tries = delivery.tries + 1

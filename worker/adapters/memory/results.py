@@ -42,8 +42,10 @@ class MemoryJournal:
 
     steps: list[tuple[str, dict[str, object]]] = field(default_factory=list)
 
-    def begin(self, trace: Trace | None = None, **fields: object) -> None:
-        self.steps.append(("begin", {**fields, "trace": trace}))
+    def begin(
+        self, trace: Trace | None = None, sent_at: float | None = None, **fields: object
+    ) -> None:
+        self.steps.append(("begin", {**fields, "trace": trace, "sent_at": sent_at}))
 
     def note(self, step: str, **fields: object) -> None:
         self.steps.append((step, fields))

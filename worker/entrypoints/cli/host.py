@@ -30,7 +30,8 @@ def run(
     try:
         # A slot holds one thread while it polls; turns need some beside it.
         worker = build(threads=concurrency * 3 + 8)
-        webhooks = build_webhooks() if WebhookSettings.wanted(os.environ) else None
+        wanted = WebhookSettings.wanted(os.environ)
+        webhooks = build_webhooks(journal=worker.ports.journal) if wanted else None
     except SettingsError as exc:
         fail(str(exc), code=2)
     harden()
