@@ -2,6 +2,8 @@
 environment variables: endpoint, sampler, batches, time limits, resource.
 """
 
+import os
+
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -21,6 +23,11 @@ from opentelemetry.util.re import parse_env_headers
 
 from worker.adapters.spans import JOB, Span
 
+BATCH_SECONDS = 3.0
+"""For a batch, its repeats included, unless the SDK's own variables say otherwise: a stopping host
+waits so long for a collector that is away.
+"""
+_TIMEOUTS = {"OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"}
 _SCOPE = InstrumentationScope("agent-worker")
 _KINDS = {
     JOB: SpanKind.CONSUMER,
@@ -38,7 +45,10 @@ class Otlp:
         resource = Resource.create({"service.name": service} if service else {})
         self._provider = TracerProvider(resource=resource)  # flushes when the process ends
         self._processor = BatchSpanProcessor(
-            OTLPSpanExporter(headers=parse_env_headers(headers, liberal=True))
+            OTLPSpanExporter(
+                headers=parse_env_headers(headers, liberal=True),
+                timeout=None if _TIMEOUTS & os.environ.keys() else BATCH_SECONDS,
+            )
         )
         self._provider.add_span_processor(self._processor)
 
