@@ -165,13 +165,12 @@ async def running(environ, concurrency=4, **changes):
 
 
 @contextlib.asynccontextmanager
-async def worker_process(environ, log, *arguments, **changes):
+async def worker_process(environ, log, *arguments, start=(), **changes):
     """`agent-worker run` as a process of its own; killed at the end if it still runs."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "worker",
+            *(start or ("-m", "worker")),
             "run",
             *arguments,
             env={**environ, **changes},

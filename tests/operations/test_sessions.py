@@ -7,9 +7,11 @@ import pytest
 from tests.operations.conftest import DAY
 from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import encode
+from worker.adapters.usage import DynamoUsage
 from worker.domain.claim import Claim
 from worker.domain.errors import LeaseLostError
 from worker.domain.session import SessionHead
+from worker.domain.usage import UsageLimits, budgets, rates
 from worker.operations.archive import Archive
 from worker.operations.blocked import held_chats
 from worker.operations.content import download, upload
@@ -205,6 +207,26 @@ async def test_the_commands_say_what_a_script_needs(command, shift, now):
     refused = await command("sessions", "reset", "a", *tenant, status=1)
     assert running.job.job_id in refused.stderr
     assert "--force" in refused.stderr
+
+
+async def test_counters_of_usage_beside_the_chats_are_no_chats(aws, resources, command, shift, now):
+    await shift.answer("a", now - 60)
+    usage = DynamoUsage(aws, resources["SESSION_TABLE"])
+    limits = UsageLimits(tenant_daily_budget_usd=9, chat_budget_usd=9, chat_jobs_per_minute=9)
+    accounts = budgets(limits, shift.key("a"), now)
+    await usage.reserve(accounts, "j", 1_000_000, now, now + 60)
+    await usage.count(rates(limits, shift.key("a"), now))
+    rows = aws.client("dynamodb").scan(
+        TableName=resources["SESSION_TABLE"],
+        FilterExpression="begins_with(session_key, :tenant)",
+        ExpressionAttributeValues={":tenant": {"S": f"{shift.tenant}/"}},
+    )["Items"]
+    assert len(rows) == 4
+    listed = json.loads(
+        (await command("sessions", "list", "--tenant", shift.tenant, "--json")).stdout
+    )
+    assert [chat["chat"] for chat in listed["chats"]] == [shift.key("a")]
+    assert listed["total"] == 1
 
 
 async def test_a_deletion_asks_first(command, shift, now):
