@@ -6,9 +6,11 @@ A defence is switched off by replacing the function that holds it; then the atta
 import io
 import os
 import subprocess
+import tarfile
 import threading
 
 import pytest
+import zstandard
 
 from worker.adapters import filetree, removal
 from worker.adapters.filetree import FileTree, Limits, TooManyFilesError
@@ -94,6 +96,35 @@ def test_a_file_that_becomes_a_pipe_while_it_is_read_does_not_hold_the_worker(
     assert not reading.is_alive()
 
 
+class Unguarded(FileTree):
+    """Keeps whatever is there, as plain tar does: links, devices, pipes, modes, any name."""
+
+    def everything(self):
+        out = io.BytesIO()
+        with (
+            zstandard.ZstdCompressor().stream_writer(out, closefd=False) as packed,
+            tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for name, folder in self._roots.items():
+                archive.add(folder, name)
+        return out.getvalue()
+
+    def apply(self, packed):
+        with (
+            zstandard.ZstdDecompressor().stream_reader(packed) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as archive,
+        ):
+            for member in archive:
+                member.name = member.name.removeprefix("workspace").lstrip("/") or "."
+                archive.extract(member, self._roots["workspace"], filter="fully_trusted")
+
+
+def carried_unguarded(chat):
+    archive = Unguarded({"workspace": chat / "workspace"}).everything()
+    Unguarded({"workspace": chat / "restored"}).apply(io.BytesIO(archive))
+    return {str(path.relative_to(chat / "restored")) for path in (chat / "restored").rglob("*")}
+
+
 def test_links_become_nothing_or_files_of_their_own(chat):
     workspace = chat / "workspace"
     (workspace / "symbolic").symlink_to(chat / "outside" / "secret")
@@ -105,16 +136,37 @@ def test_links_become_nothing_or_files_of_their_own(chat):
     assert (chat / "outside" / "secret").read_text() == "the-secret"
 
 
-def test_devices_sockets_pipes_and_special_modes_do_not_travel(chat):
+def test_without_the_guard_links_lead_out_of_the_restored_workspace(chat):
     workspace = chat / "workspace"
+    (workspace / "symbolic").symlink_to(chat / "outside" / "secret")
+    (workspace / "folder").symlink_to(chat / "outside")
+    assert carried_unguarded(chat) >= {"symbolic", "folder"}
+    (chat / "restored" / "symbolic").write_text("stolen")
+    assert (chat / "restored" / "folder" / "secret").read_text() == "stolen"
+    assert (chat / "outside" / "secret").read_text() == "stolen"
+
+
+def special_files(workspace):
     os.mkfifo(workspace / "pipe")
     if os.geteuid() == 0:
         os.mknod(workspace / "disk", 0o666 | 0o060000, os.makedev(8, 0))
     (workspace / "tool").write_text("#!/bin/sh")
     (workspace / "tool").chmod(0o6777)
+
+
+def test_devices_sockets_pipes_and_special_modes_do_not_travel(chat):
+    special_files(chat / "workspace")
     found = carried(chat)
     assert found.keys() == {"tool"}
     assert found["tool"].stat().st_mode & 0o7777 == 0o700
+
+
+def test_without_the_guard_devices_pipes_special_modes_and_odd_names_travel(chat):
+    special_files(chat / "workspace")
+    (chat / "workspace" / "a\nb").write_text("x")
+    devices = {"disk"} if os.geteuid() == 0 else set()
+    assert carried_unguarded(chat) == {"pipe", "tool", "a\nb"} | devices
+    assert (chat / "restored" / "tool").stat().st_mode & 0o7777 == 0o6777
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "\x1b[2J", "a\x7fb", "\x85"])
@@ -139,6 +191,16 @@ def test_bombs_of_size_and_of_number_are_refused_before_they_are_read(chat):
     assert not any((chat / "restored").iterdir())
     with pytest.raises(AssertionError):  # without the limit they would all travel
         assert len(FileTree({"w": chat / "workspace"}, Limits(10**6))._stamps()) < 100_000
+
+
+def test_without_the_limit_a_sparse_bomb_would_be_read_in_full(chat):
+    """Its cap: 64 MiB, of which nothing is on disk."""
+    with (chat / "workspace" / "sparse").open("wb") as out:
+        out.truncate(64 * 1024 * 1024)
+    with pytest.raises(TooManyFilesError, match="bytes"):
+        carried(chat, Limits(size=1024 * 1024))
+    carried(chat)
+    assert (chat / "restored" / "sparse").stat().st_size == 64 * 1024 * 1024
 
 
 def test_a_folder_that_became_a_file_is_one_afterwards(chat):
