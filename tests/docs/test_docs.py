@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from contracts import JobRequest, parse_event
+from tests.mutation.catalogue import MUTATIONS
 from worker.entrypoints.cli import app
 from worker.local.model.script import HELP
 from worker.settings import Settings
@@ -181,3 +182,15 @@ def test_tests_that_are_named_exist(page):
         for name in _CODE.findall(names):
             part = name.removesuffix("...")
             assert re.search(rf"def test_\w*{part}", source), f"{path} has no test like {name}"
+
+
+def test_what_is_broken_on_purpose_is_listed_by_its_guarantee():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    listed = re.findall(r"^\| (G\d [\w ]+) \| (\d+) \| (.+) \|$", text, re.MULTILINE)
+    assert {guarantee: _CODE.findall(names) for guarantee, _, names in listed} == {
+        guarantee: [m.name for m in MUTATIONS if m.guarantee == guarantee]
+        for guarantee in sorted({m.guarantee for m in MUTATIONS})
+    }
+    assert [int(number) for _, number, _ in listed] == [
+        len(_CODE.findall(names)) for *_, names in listed
+    ]

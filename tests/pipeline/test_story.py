@@ -777,7 +777,7 @@ async def test_the_limits_of_turns_and_money_are_shared_by_the_slices_of_a_job()
     assert limits == [(10, 2), (7, 1.5)]
 
 
-@pytest.mark.parametrize("system", ["disk", "s3", "sts"])
+@pytest.mark.parametrize("system", ["disk", "dynamodb", "s3", "sts"])
 async def test_what_fails_for_now_is_retried_and_in_the_end_dead_lettered_by_its_name(system):
     async def fails(turn, checkout):
         raise UnavailableError(system, "no space left on device")
