@@ -1,9 +1,11 @@
 """One suite for every store of sessions: what a turn leaves is found by the chat's next one, unless
 anything has happened to the chat in between."""
 
+import errno
 import uuid
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +118,22 @@ async def test_a_turn_that_raises_after_its_commit_is_not_kept(store):
         await chat.turn("lost", resident=resident, work=fails)
     found, _, _ = await chat.turn("two")
     assert found is None
+
+
+@pytest.mark.integration
+async def test_a_turn_whose_copy_has_no_room_on_the_disk_is_committed_and_not_kept(
+    s3_store, monkeypatch
+):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    chat, resident = await a_kept_chat(s3_store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        await chat.turn("two", resident=resident)
+    assert resident.ended
+    found, lines, _ = await chat.turn("three")
+    assert (found, lines) == (None, ["one", "two"])
 
 
 async def test_without_a_resident_the_chat_is_restored(store):

@@ -140,6 +140,10 @@ class Bot:
             TableName=self.environ["JOB_TABLE"], Key={"job_id": {"S": job_id}}
         )["Item"]
 
+    def ended(self, job_id):
+        """The codes with which the job's earlier attempts and slices have ended."""
+        return [end["M"]["code"]["S"] for end in self.record(job_id)["history"]["L"]]
+
     def waiting(self):
         """Messages that the queue still holds, visible or in flight."""
         attributes = self._sqs.get_queue_attributes(

@@ -1,13 +1,16 @@
 """A cut-off turn is continued, not repeated: the real CLI, real kills."""
 
+import asyncio
 import json
+from collections import defaultdict
+from dataclasses import replace
 
-import boto3
 import pytest
 
 from tests.integration.conftest import Bot, running, until, worker_process
 from worker.bootstrap import build
 from worker.domain.disposition import Ack, Retry
+from worker.domain.turn import AgentResult
 from worker.pipeline import process
 
 pytestmark = pytest.mark.integration
@@ -121,38 +124,82 @@ async def test_a_drain_records_a_running_turn_and_the_next_worker_continues_it(
     assert not data.is_error
 
 
+class Observed:
+    """The real agent, and what each of its turns came to, by job."""
+
+    def __init__(self, agent):
+        self._agent, self.outcomes = agent, defaultdict(list)
+
+    async def run(self, turn, checkout):
+        outcome = await self._agent.run(turn, checkout)
+        if isinstance(outcome, AgentResult):
+            self.outcomes[turn.job_id].append(outcome)
+        return outcome
+
+
+async def invoked(environ, jobs, seconds=2.0):
+    """Invocations of so many seconds, as on Lambda, until the jobs have ended; two at a time."""
+    worker = build(environ)
+    agent = Observed(worker.ports.agent)
+    worker = replace(worker, ports=replace(worker.ports, agent=agent))
+    left = set(jobs)
+
+    async def invocations():
+        while left:
+            message = await worker.inbox.receive(1, 120)
+            if message is None:
+                continue
+            match await process(message, worker.ports, seconds=seconds):
+                case Ack():
+                    await worker.inbox.delete(message)
+                    left.discard(json.loads(message.body)["job_id"])
+                case Retry(after):
+                    await worker.inbox.extend(message, after)
+
+    try:
+        await asyncio.gather(invocations(), invocations())
+    finally:
+        await worker.checkouts.close()
+        worker.aws.close()
+    return agent.outcomes
+
+
+def hanging(ledger, calls):
+    """A turn of tool calls that never end by themselves, and a last one that does."""
+    hang = "; ".join(f"run echo {n} >> {ledger} && exec tail -f /dev/null" for n in range(calls))
+    return f"steps: {hang}; run echo end >> {ledger}"
+
+
 async def test_a_turn_longer_than_the_host_s_time_ends_as_one_result_in_order(own, tmp_path):
     bot, ledger = Bot(own), tmp_path / "ledger"
-    script = tmp_path / "slow.sh"
-    script.write_text(f"sleep 1.2; echo $1 >> {ledger}")
-    job = bot.send("steps: " + "; ".join(f"run sh {script} {n}" for n in range(1, 9)))
+    # Each of the first three calls takes up an invocation, whatever the machine.
+    job = bot.send(hanging(ledger, 3))
     later = bot.send("after that")
-    worker = build(own)
-    slices = 0
-    try:
-        while True:
-            message = await worker.inbox.receive(5, 120)
-            disposition = await process(message, worker.ports, seconds=3.5)
-            if isinstance(disposition, Retry):
-                # A loaded machine may be too slow to stop in time; then it is another attempt.
-                assert disposition.reason in {"sliced", "agent_hung"}
-                slices += disposition.reason == "sliced"
-                await worker.inbox.extend(message, 0)
-                continue
-            assert disposition == Ack()
-            await worker.inbox.delete(message)
-            break
-    finally:
-        worker.aws.close()
-    async with running(own):
-        data, after = (await bot.result(job)).data, (await bot.result(later)).data
-    assert slices >= 1
+    out_of_time = bot.send(
+        hanging(tmp_path / "other", 9), chat="another", options={"timeout_seconds": 3}
+    )
+    environ = {**own, "MAX_SLICES": "50", "MAX_ATTEMPTS": "20"}
+    outcomes = await invoked(environ, [job, later, out_of_time])
+    data, after = (await bot.result(job)).data, (await bot.result(later)).data
+    assert int(bot.record(job)["slices"]["N"]) >= 3
     # A call that a slice cut off has an unknown outcome: it ran once or was stopped, never twice.
     assert len(lines(ledger)) == len(set(lines(ledger)))
-    assert data.num_turns > slices
+    assert lines(ledger)[-1] == "end"
     assert not data.is_error
+    turns = outcomes[job]
+    assert data.num_turns == sum(turn.num_turns for turn in turns)
+    assert data.cost_usd == pytest.approx(sum(turn.cost_usd for turn in turns))
+    assert data.cost_usd > max(turn.cost_usd for turn in turns)
+    # What was sent meanwhile came after it, and knows it whole.
     assert "after that" in after.response
-    head = boto3.client("dynamodb").get_item(
-        TableName=own["JOB_TABLE"], Key={"job_id": {"S": job}}
-    )["Item"]
-    assert int(head["slices"]["N"]) == slices
+    assert "message 2" in after.response
+    assert (await bot.result(out_of_time)).data.stop_reason == "timeout"
+
+
+async def test_slices_are_bounded_in_number(own, tmp_path):
+    bot = Bot(own)
+    job = bot.send(hanging(tmp_path / "ledger", 9))
+    await invoked({**own, "MAX_SLICES": "2", "MAX_ATTEMPTS": "20"}, [job])
+    data = (await bot.result(job)).data
+    assert (data.is_error, data.stop_reason) == (True, "max_slices")
+    assert int(bot.record(job)["slices"]["N"]) == 1

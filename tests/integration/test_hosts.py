@@ -13,6 +13,7 @@ import pytest
 
 from contracts import JobRequest
 from tests.integration.conftest import Bot, running, until, worker_process
+from worker.adapters.journal import PowertoolsJournal
 from worker.domain.job import Job
 from worker.domain.policy import Policy, narrow
 from worker.entrypoints import host
@@ -107,7 +108,9 @@ async def test_killing_the_cli_ends_its_tools_and_the_turn_is_tried_again(own, t
         os.kill(parent, signal.SIGKILL)
         await until(lambda: not alive(tool), what="the tool to end with its CLI")
         event = await bot.result(job)
-    assert event.data.attempt == 2
+    assert event.type == "agent.job.completed"
+    assert (event.data.attempt, event.data.is_error) == (2, False)
+    assert bot.ended(job) == ["agent_died"]
 
 
 async def test_a_wrong_configuration_ends_the_host_with_every_problem(own, tmp_path):
@@ -130,14 +133,31 @@ async def test_a_queue_that_is_out_of_reach_is_waited_for(own, tmp_path):
         assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
-async def test_a_host_publishes_what_a_dead_worker_had_committed(own, monkeypatch):
+async def test_a_host_publishes_what_a_dead_worker_had_committed_and_names_what_is_stuck(
+    own, monkeypatch
+):
     monkeypatch.setattr(host, "SWEEP_SECONDS", 0.1)
-    bot, request = Bot(own), JobRequest(user_message="hi", chat_id="1")
-    job = Job(f"j-{uuid.uuid4().hex}", uuid.uuid4().hex, request, narrow(Policy(), request))
-    then = time.time() - 600
+    noted = []
+    monkeypatch.setattr(PowertoolsJournal, "note", lambda _, step, **f: noted.append((step, f)))
+    bot, then = Bot(own), time.time() - 10 * 3600
     async with running(own) as worker:
         ledger = worker.ports.ledger
-        claim = await ledger.claim(job, "dead", then, 120)
+        claim = await ledger.claim(a_job(), "dead", then, 120)
         event = json.dumps({"type": "agent.job.completed", "data": {}})
         await ledger.commit(claim, Commit("s", (), (), event, 0.5, 1), then, 86400)
-        await until(lambda: bot.record(job.job_id)["state"]["S"] == "published", seconds=10)
+        stuck = await ledger.claim(a_job(), "dead", then, 120)
+        job_id = claim.job.job_id
+        await until(lambda: bot.record(job_id)["state"]["S"] == "published", seconds=10)
+        await until(lambda: ("stuck", stuck.job.job_id) in [(s, f.get("job_id")) for s, f in noted])
+        await end(stuck, ledger)
+
+
+def a_job():
+    request = JobRequest(user_message="hi", chat_id="1")
+    return Job(f"j-{uuid.uuid4().hex}", uuid.uuid4().hex, request, narrow(Policy(), request))
+
+
+async def end(claim, ledger):
+    """Not to be stuck for other tests."""
+    failed = await ledger.fail(claim, "{}", "ended", "by the test", time.time())
+    await ledger.mark_published(failed, time.time())

@@ -9,6 +9,7 @@ import platform
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,16 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Bot, until
+from tests.integration.test_hosts import a_job, end
 from worker.adapters.aws import RefusedError
+from worker.adapters.journal import PowertoolsJournal
 from worker.adapters.queue import message_of
 from worker.bootstrap import build
 from worker.domain.admission import admit
 from worker.domain.disposition import Ack, DeadLetter, Retry
 from worker.domain.errors import UnavailableError
 from worker.entrypoints import lambda_handler
+from worker.ports import Commit
 
 pytestmark = pytest.mark.integration
 
@@ -165,11 +169,22 @@ def test_a_dead_letter_that_cannot_be_moved_is_returned_and_not_lost(handled):
     assert handled(("1", "a", "dead"), ("2", "a", "ack")) == ["1", "2"]
 
 
-def test_the_sweeper_function_says_what_it_did(own, monkeypatch):
+def test_the_sweeper_function_publishes_and_counts_what_is_stuck(own, monkeypatch):
     worker, runner = build(own), asyncio.Runner()
     monkeypatch.setattr(lambda_handler, "_warm", lambda: (worker, runner))
+    noted = []
+    monkeypatch.setattr(PowertoolsJournal, "note", lambda _, step, **f: noted.append((step, f)))
+    ledger, then = worker.ports.ledger, time.time() - 10 * 3600
+    answered = runner.run(ledger.claim(a_job(), "dead", then, 120))
+    event = json.dumps({"type": "agent.job.completed", "data": {}})
+    runner.run(ledger.commit(answered, Commit("s", (), (), event, 0.5, 1), then, 86400))
+    stuck = runner.run(ledger.claim(a_job(), "dead", then, 120))
     done = lambda_handler.sweeper({}, Context())
-    assert done.keys() == {"published", "failed", "stuck"}
+    named = [(step, fields.get("job_id")) for step, fields in noted]
+    assert ("swept", answered.job.job_id) in named
+    assert ("stuck", stuck.job.job_id) in named
+    assert min(done["published"], done["stuck"]) >= 1
+    runner.run(end(stuck, ledger))
     runner.close()
     worker.aws.close()
 

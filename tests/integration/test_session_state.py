@@ -29,12 +29,13 @@ def transcripts(environ, session_id, folder):
     return found
 
 
-async def test_a_subagent_runs_within_the_turn_and_its_transcript_is_kept(own, tmp_path):
+async def test_a_subagent_s_transcript_is_kept_and_restored_on_another_machine(own, tmp_path):
     bot = Bot(own)
     call = {"subagent_type": "researcher", "description": "look", "prompt": "hello subagent"}
-    async with running(own, AGENT_PROFILE=str(PROFILE)):
+    async with running(own, AGENT_PROFILE=str(PROFILE), WORK_DIR=str(tmp_path / "one")):
         data = await bot.ask(f"call Agent {json.dumps(call)}")
-        after = await bot.ask("what did I say last")
+    async with running(own, AGENT_PROFILE=str(PROFILE), WORK_DIR=str(tmp_path / "two")):
+        after = await bot.ask("run grep -rl 'hello subagent' ../config")
     # A background agent would have answered after the turn, to nobody.
     assert "background" not in data.response
     stored = transcripts(own, data.session_id, tmp_path)
@@ -42,6 +43,7 @@ async def test_a_subagent_runs_within_the_turn_and_its_transcript_is_kept(own, t
     assert subagent.startswith("subagents/agent-")
     assert "hello subagent" in json.dumps(stored[subagent])
     assert after.session_status == "continued"
+    assert f"{data.session_id}/{subagent}.jsonl" in after.response
 
 
 async def test_a_large_tool_result_is_still_there_on_another_machine(own, tmp_path):
@@ -52,8 +54,9 @@ async def test_a_large_tool_result_is_still_there_on_another_machine(own, tmp_pa
     assert not Path(path).exists()
     path = path.replace(str(tmp_path / "one"), str(tmp_path / "two"))
     async with running(own, WORK_DIR=str(tmp_path / "two")):
-        found = await bot.ask(f"run wc -l < {path}")
-    assert "30000" in found.response
+        found = await bot.ask(f"run wc -l < {path}; tail -1 {path}; ls {path}")
+    assert found.response.count("30000") == 2
+    assert path in found.response
 
 
 async def test_skills_and_the_system_prompt_of_the_profile_are_offered(own, model):

@@ -21,6 +21,7 @@ REPLAY = "tests/replay"
 CHATS = "tests/operations/test_sessions.py"
 COPIES = "tests/integration/test_session_copies.py"
 PUBLISHER = "tests/conformance/test_publisher.py"
+FAILURES = "tests/integration/test_failures.py"
 HOSTS = "tests/integration/test_hosts.py"
 LAMBDA = "tests/integration/test_lambda.py"
 TELEGRAM = "tests/integration/test_telegram.py"
@@ -266,7 +267,9 @@ if isinstance(ended, Retry):
         "worker/entrypoints/host.py",
         "            group.create_task(self._sweep())\n",
         "",
-        (f"{HOSTS}::test_a_host_publishes_what_a_dead_worker_had_committed",),
+        (
+            f"{HOSTS}::test_a_host_publishes_what_a_dead_worker_had_committed_and_names_what_is_stuck",
+        ),
         real=True,
     ),
     Mutation(
@@ -390,6 +393,15 @@ if isinstance(ended, Retry):
         "        await self._fenced(claim, state, job_update)\n"
         "        await self._fenced(claim, state, session_update)\n",
         (LEDGER,),
+        real=True,
+    ),
+    Mutation(
+        "mirror-error-ignored",
+        "G4 no torn state",
+        "worker/adapters/agent/conversation.py",
+        "if self._mirror_error is not None:",
+        "if False:",
+        (f"{FAILURES}::test_a_transcript_that_was_not_mirrored_whole_is_not_committed",),
         real=True,
     ),
     Mutation(

@@ -77,6 +77,7 @@ class S3Checkout:
     _sealed_lines: int = 0
     _stamps: dict[str, Stamp] | None = None
     _state: CommittedState | None = None
+    _copied: bool = True
 
     async def record(self) -> None:
         await self._log.flush()
@@ -116,6 +117,8 @@ class S3Checkout:
     def kept(self) -> "Kept | None":
         """What the chat's next turn may find."""
         if self._state is None or self._resident is None or self._stamps is None:
+            return None
+        if not self._copied:
             return None
         self.transcript.rebase(
             [_local(self.directory, segment) for segment in self._state.segments],
@@ -178,7 +181,10 @@ class S3Checkout:
         key = f"{self._prefix}/{self.plan.session_id}/{self._claim.generation:08d}.{kind}.zst"
         segment = await self._store.seal(key, data, self._clock.now())
         if self._resident is not None:  # the next turn may merge it
-            await self._store.run(lambda: _local(self.directory, segment).write_bytes(data))
+            try:
+                await self._store.run(lambda: _local(self.directory, segment).write_bytes(data))
+            except OSError:  # the disk is full; the turn is no worse for it
+                self._copied = False
         return (*kept, segment)
 
     def _merged_from(self, segments: Sequence[Segment], delta: int) -> int:
