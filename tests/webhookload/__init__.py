@@ -1,1 +1,1 @@
-"""Ten thousand webhooks on real parts: `scripts/webhook-load`."""
+"""A thousand webhooks on real parts: `scripts/webhook-load`."""

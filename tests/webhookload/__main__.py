@@ -32,7 +32,7 @@ from worker.webhooks.subscription import new_subscription
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/webhook-load", description=__doc__)
-    parser.add_argument("--events", type=int, default=2500, help="each goes to four subscribers")
+    parser.add_argument("--events", type=int, default=250, help="each goes to four subscribers")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
