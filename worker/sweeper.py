@@ -39,6 +39,10 @@ async def sweep(ports: Ports) -> Sweep:
             failed += 1
             ports.journal.note("sweep_failed", job_id=record.job_id, error=str(exc))
             continue
+        except Exception as exc:  # noqa: BLE001 - one row that cannot be read stops no other
+            failed += 1
+            ports.journal.failure("sweep_failed", exc, job_id=record.job_id)
+            continue
         published += 1
         ports.journal.note("swept", job_id=record.job_id, state=record.state.value)
     stuck = await ports.ledger.unfinished("running", now - stuck_seconds(ports), BATCH)

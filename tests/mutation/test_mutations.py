@@ -1,4 +1,4 @@
-"""The mutations that need no emulator, and that the others still apply. `scripts/mutate` is all."""
+"""One mutation of each guarantee, and that all of them still apply. `scripts/mutate` runs all."""
 
 from pathlib import Path
 
@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.timeout(900)
 def test_each_guarantee_that_is_broken_in_memory_is_noticed_by_a_test():
-    outcomes = experiment([mutation for mutation in MUTATIONS if not mutation.real])
+    in_memory = [mutation for mutation in MUTATIONS if not mutation.real]
+    one_each = {mutation.guarantee[:2]: mutation for mutation in reversed(in_memory)}
+    assert len(one_each) == len("1234567")
+    outcomes = experiment(list(one_each.values()))
     assert {outcome.verdict for outcome in outcomes} == {Verdict.KILLED}, table(outcomes)
 
 

@@ -682,6 +682,30 @@ async def test_the_sweeper_publishes_what_a_dead_worker_left_and_names_what_is_s
     assert ("stuck", "j-2") in [(step, f.get("job_id")) for step, f in world.ports.journal.steps]
 
 
+async def test_a_row_that_cannot_be_published_stops_the_sweeper_for_no_other():
+    world = World()
+
+    class Dies:
+        async def publish(self, event):
+            raise Killed
+
+    for chat in ("1", "2"):
+        message = world.send("hello", chat=chat, job_id=f"j-{chat}")
+        with contextlib.suppress(Killed):
+            await process(message, world.with_ports(publisher=Dies()))
+    world.clock.advance(61)
+    publisher = world.ports.publisher
+
+    class Reads:
+        async def publish(self, event):
+            if "j-1" in event:
+                raise KeyError("type")
+            await publisher.publish(event)
+
+    assert await sweep(world.with_ports(publisher=Reads())) == Sweep(1, failed=1, stuck=0)
+    assert (await world.ledger.get("j-2")).state is JobState.PUBLISHED
+
+
 async def test_a_zombie_s_tool_call_does_not_run_once_another_worker_may_have_the_chat():
     world = World()
     message = world.send("one", job_id="j-1")

@@ -108,6 +108,8 @@ class Host:
                 await sweep(self._worker.ports)
             except (UnavailableError, RefusedError) as exc:
                 self._worker.ports.journal.note("sweep_failed", error=str(exc))
+            except Exception as exc:  # noqa: BLE001 - the slots go on
+                self._worker.ports.journal.failure("sweep_failed", exc)
 
     async def _drain(self) -> None:
         await self._stopping.wait()

@@ -59,6 +59,9 @@ class WebhookHost:
             except (UnavailableError, RefusedError) as exc:
                 self._ports.journal.note("webhooks_unavailable", error=str(exc))
                 await self._pause(PAUSE_SECONDS)
+            except Exception as exc:  # noqa: BLE001 - a defect here ends neither this loop nor the jobs
+                self._ports.journal.failure("webhooks_broken", exc)
+                await self._pause(PAUSE_SECONDS)
 
     async def _take(self, message: QueueMessage) -> None:
         """A message that could not be taken is seen again: SQS shows it after its timeout."""
@@ -77,6 +80,8 @@ class WebhookHost:
                 self._kick(await sweep(self._ports))
             except (UnavailableError, RefusedError) as exc:
                 self._ports.journal.note("webhooks_unavailable", error=str(exc))
+            except Exception as exc:  # noqa: BLE001 - the next sweep is in a minute
+                self._ports.journal.failure("webhooks_broken", exc)
             await self._pause(SWEEP_SECONDS)
 
     def _kick(self, subscription_ids: Iterable[str]) -> None:
