@@ -29,14 +29,13 @@ SETTINGS = {
 TOOL_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.FREEZE, Fault.FREEZE_LONG)
 _KEPT_ON_DISK = {"bin", ".lock"}
 
-# A tool call may harm the worker that made it; what it does for a killed one ends with that.
+# A tool call waits while its worker is harmed, from outside: its confinement lets it signal nobody.
 EFFECT = """\
 sleep "$2"
 harm() {
   if [ -e "$0.$1" ]; then
     mv "$0.$1" "$0.fired.$1"
-    kill $(cat "$0.fired.$1")
-    if grep -q KILL "$0.fired.$1"; then exec sleep 600; fi
+    until [ -e "$0.done.$1" ]; do sleep 0.05; done
   fi
 }
 harm "before.$1"
@@ -119,7 +118,7 @@ class Place:
         in_tool = case.step.startswith("tool.")
         first = await start("disk-1", *(("", "") if in_tool else (case.step, case.fault or "")))
         if in_tool:
-            self._arm_the_tool(case, job, first)
+            self._arm_the_tool(case, job)
         try:
             await self._until_the_end(course, job, first, start)
         except TimeoutError:
@@ -145,13 +144,17 @@ class Place:
                     await asyncio.sleep(0.1)
 
         def harmed():
-            return first.harmed or self._fired(job)
+            return first.harmed or bool(self._fired(job))
 
         if case.step:
             await wait_for(lambda: harmed() or over())
             course.reached = harmed()
+        if self._fired(job):
+            first.signal(signal.SIGKILL if case.fault in CRASHES else signal.SIGSTOP)
         if course.reached and case.fault in FREEZES:
             await wait_for(lambda: first.frozen)
+            for fired in self._fired(job):  # the tool goes on, its worker does not
+                Path(str(fired).replace(".fired.", ".done.")).touch()
             second = await start("disk-2")
             early = case.fault is Fault.FREEZE
             await wait_for(lambda: (early and second.at_work) or over())
@@ -199,19 +202,20 @@ class Place:
             rejected=ends == "rejected",
         )
 
-    def _arm_the_tool(self, case, job, worker):
-        """`tool.N`: the job's Nth tool call harms its worker, before or after its effect."""
+    def _arm_the_tool(self, case, job):
+        """`tool.N`: the worker of the job's Nth tool call is harmed, before or after its effect."""
         line = f"{job.tag}.{case.step.partition('.')[2]}"
         when = "after" if case.fault is Fault.CRASH_AFTER else "before"
-        number = "KILL" if case.fault in CRASHES else "STOP"
-        self._beside(f"{when}.{line}").write_text(f"-{number} {worker.identity[0]}")
+        self._beside(f"{when}.{line}").touch()
 
     def _fired(self, job):
-        return any(
-            self._beside(f"fired.{when}.{line}").exists()
+        """The marks of tool calls that wait for the harm."""
+        marks = [
+            self._beside(f"fired.{when}.{line}")
             for line in job.effects
             for when in ("before", "after")
-        )
+        ]
+        return [mark for mark in marks if mark.exists()]
 
     def _beside(self, name):
         return Path(f"{self._effect}.{name}")
