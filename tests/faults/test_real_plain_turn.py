@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults.real.case import PORTS
 from tests.faults.real.matrix import matrix
 from tests.faults.real.scenarios import PLAIN
 from tests.integration.conftest import environ
@@ -14,4 +15,4 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 async def test_no_fault_of_a_plain_turn_breaks_a_guarantee(environ, model, tmp_path):
     courses = await matrix("plain-turn", [(PLAIN, None)], environ, model, tmp_path)
     # The matrix cannot become small unnoticed.
-    assert len(courses) >= 60
+    assert len(courses) >= (60 if PORTS else 12)

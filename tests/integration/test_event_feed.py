@@ -81,7 +81,13 @@ class Stage:
 
 @pytest.fixture
 def stage(resources):
-    return Stage(resources)
+    """With a queue of its own: no worker of other tests takes its jobs."""
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(
+        QueueName=f"stage-{uuid.uuid4().hex}.fifo", Attributes={"FifoQueue": "true"}
+    )["QueueUrl"]
+    yield Stage({**resources, "QUEUE_URL": url})
+    sqs.delete_queue(QueueUrl=url)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.integration.conftest import Bot, running
+from tests.integration.conftest import Bot, running, until
 from worker.adapters.agent import process
 from worker.adapters.agent.process import bundled_cli
 from worker.adapters.transcript import Transcript
@@ -73,7 +73,7 @@ async def test_a_transcript_that_was_not_mirrored_whole_is_not_committed(own, mo
 
 def times(model, asked, text):
     """How often the person says a text, in the latest request that holds `asked`."""
-    seen = [r["body"]["messages"] for r in model.requests]
+    seen = [r["body"]["messages"] for r in model.requests if r["body"]]
     messages = [found for found in seen if asked in json.dumps(found)][-1]
     return sum(m["role"] == "user" and text in json.dumps(m) for m in messages)
 
@@ -103,6 +103,8 @@ async def test_a_full_disk_fails_the_job_by_its_name_and_the_chat_goes_on(own, s
     bot, work = Bot(own), str(small_disk / "work")
     async with running(own, WORK_DIR=work, MAX_ATTEMPTS="2", WARM_CHATS="0"):
         await bot.ask("my name is Ada")
+        # What the first turn still removes would be room for the second.
+        await until(lambda: {p.name for p in (small_disk / "work").iterdir()} <= {"bin", ".lock"})
         ballast = fill(small_disk)
         job = bot.send("hello full disk")
         failed = await bot.result(job)

@@ -51,7 +51,7 @@ async def test_a_job_that_has_ended_is_not_cancelled(environ, bot):
 async def test_a_failed_job_is_run_again_from_its_dead_letter(own):
     bot = Bot(own)
     async with running(own, MAX_ATTEMPTS="1"):
-        job = bot.send("hello [[status 529 times 1]]")
+        job = bot.send("fail here once [[status 529 times 1]]")
         failed = await bot.result(job)
         assert failed.type == "agent.job.failed"
         await until(lambda: letters(bot) == 1)

@@ -35,8 +35,9 @@ class ChatState:
 
 
 def records(environ: Mapping[str, str]) -> dict[str, JobRecord]:
-    """Every row of the job table."""
-    return {(row := record_of(item)).job_id: row for item in _scan(environ["JOB_TABLE"])}
+    """Every job in the job table; rows of another kind have a "#" in their key."""
+    items = [item for item in _scan(environ["JOB_TABLE"]) if "#" not in item["job_id"]["S"]]
+    return {(row := record_of(item)).job_id: row for item in items}
 
 
 def chats(

@@ -4,10 +4,12 @@ From then on the table holds it, and the queue's message has done its work: `acc
 when every delivery is stored. An event that SQS hands out again finds its deliveries there.
 """
 
+from worker.domain.errors import UnavailableError
 from worker.webhooks.delivery import new_delivery
 from worker.webhooks.disabling import announce
 from worker.webhooks.event import IncomingEvent, Wake, read_message
 from worker.webhooks.ports import WebhookPorts
+from worker.webhooks.subscription import Subscription
 
 
 async def accept(body: str, ports: WebhookPorts) -> tuple[str, ...]:
@@ -30,10 +32,20 @@ async def sweep(ports: WebhookPorts) -> tuple[str, ...]:
     waiting = []
     for subscription in await ports.store.subscriptions():
         if subscription.announcement is not None:
-            await announce(subscription, ports)
+            await _announced(subscription, ports)
         if subscription.enabled and await ports.store.due(subscription.subscription_id, now, 1):
             waiting.append(subscription.subscription_id)
     return tuple(waiting)
+
+
+async def _announced(subscription: Subscription, ports: WebhookPorts) -> None:
+    """One that cannot be told stops no other, and no delivery."""
+    try:
+        await announce(subscription, ports)
+    except UnavailableError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - a defect, or a row that is not ours
+        ports.journal.failure("webhooks_broken", exc, subscription_id=subscription.subscription_id)
 
 
 async def _fan_out(event: IncomingEvent, ports: WebhookPorts) -> tuple[str, ...]:

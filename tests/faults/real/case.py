@@ -17,6 +17,8 @@ from tests.soak.processes import command, of_run
 from tests.soak.workload import Chat, Order
 
 ALL = os.environ.get("FAULTS") == "all"
+PORTS = ALL or os.environ.get("FAULTS") == "ports"
+"""Every fault of each port call. Otherwise each is killed after, as scripts/test has time for."""
 
 SETTINGS = {
     "LEASE_SECONDS": "5",

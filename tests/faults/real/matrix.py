@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from tests.faults.real.case import ALL, TOOL_FAULTS, Case, Place
+from tests.faults.real.case import ALL, PORTS, TOOL_FAULTS, Case, Place
 from tests.faults.real.injector import Fault
 from tests.faults.real.workers import Nursery
 from tests.soak import state
@@ -19,7 +19,7 @@ AT_A_TIME = int(os.environ.get("FAULTS_AT_A_TIME", "10"))
 ONE = os.environ.get("FAULTS_CASE", "")
 """To look at one case: a part of its name, as a failure prints it."""
 
-HEARTBEAT = ("ledger.extend", "inbox.extend")
+HEARTBEAT = ("ledger.extend", "inbox.extend", "ledger.cancel_request")
 ONCE = (*HEARTBEAT, "transcript.append")
 """Calls whose number depends on the time: only the first of them is a step."""
 
@@ -100,6 +100,8 @@ def _call(step):
 
 
 def _faults(step):
+    if not PORTS:
+        return [Fault.CRASH_AFTER]
     if step.startswith("tool."):
         return TOOL_FAULTS
     faults = [fault for fault in Fault if ALL or fault is not Fault.DRAIN]
