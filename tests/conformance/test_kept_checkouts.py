@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.stores import MemoryStore, a_claim, new_plan
+from worker.adapters.checkout import Kept
+from worker.domain.errors import UnavailableError
 from worker.domain.session import SessionPlan
 from worker.ports import Commit
+
+
+def full(*_arguments, **_options):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class Resident:
@@ -124,9 +130,6 @@ async def test_a_turn_that_raises_after_its_commit_is_not_kept(store):
 async def test_a_turn_whose_copy_has_no_room_on_the_disk_is_committed_and_not_kept(
     s3_store, monkeypatch
 ):
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     chat, resident = await a_kept_chat(s3_store)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
@@ -134,6 +137,30 @@ async def test_a_turn_whose_copy_has_no_room_on_the_disk_is_committed_and_not_ke
     assert resident.ended
     found, lines, _ = await chat.turn("three")
     assert (found, lines) == (None, ["one", "two"])
+
+
+@pytest.mark.integration
+async def test_a_turn_whose_mark_has_no_room_on_the_disk_is_committed_and_not_kept(
+    s3_store, monkeypatch
+):
+    chat, resident = Chat(s3_store), Resident()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", full)
+        await chat.turn("one", resident=resident)
+    assert resident.ended
+    assert not any(s3_store.work_dir.iterdir())
+    assert (await chat.turn("two"))[:2] == (None, ["one"])
+
+
+@pytest.mark.integration
+async def test_a_kept_chat_that_cannot_be_taken_up_leaves_nothing_behind(s3_store, monkeypatch):
+    chat, resident = await a_kept_chat(s3_store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Kept, "tidy", full)
+        with pytest.raises(UnavailableError):
+            await chat.turn("two")
+    assert resident.ended
+    assert not any(s3_store.work_dir.iterdir())
 
 
 async def test_without_a_resident_the_chat_is_restored(store):

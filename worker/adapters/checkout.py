@@ -126,7 +126,10 @@ class S3Checkout:
         )
         self._tree.mark(self._stamps)
         mark = self.directory / f"{KEPT}{os.urandom(4).hex()}"
-        mark.touch(mode=0o600)
+        try:
+            mark.touch(mode=0o600)
+        except OSError:  # the disk is full; the turn is no worse for it
+            return None
         return Kept(
             self._state,
             self._resident,
@@ -295,7 +298,11 @@ class S3Checkouts:
         await self._shelf.clear()
 
     async def _resumed(self, claim: Claim, chat: str, kept: Kept) -> S3Checkout:
-        await self._store.run(kept.tidy)
+        try:
+            await self._on_disk(kept.tidy)
+        except BaseException:
+            await asyncio.shield(_removed(kept.resident, kept.directory, self._store))
+            raise
         checkout = self._checkout(claim, chat, kept.directory, kept.transcript, kept.tree)
         checkout.leave(kept.resident)
         return checkout
