@@ -67,11 +67,11 @@ class Unfinished:
 
 
 async def attempt(
-    claim: Claim, claimed_at: float, message: InboundMessage, ports: Ports, seconds: float
+    claim: Claim, message: InboundMessage, ports: Ports, seconds: float
 ) -> JobRecord | Retry:
     """Run the claim's turn under its lease. `seconds` is what the host allows it."""
     try:
-        lease = HeldLease(claim, message, ports, claimed_at)
+        lease = HeldLease(claim, message, ports)
         return await kept(lease, _turn(claim, lease, ports, seconds))
     except LeaseLostError:
         await forgo(claim, ports)

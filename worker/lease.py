@@ -15,14 +15,12 @@ T = TypeVar("T")
 class HeldLease:
     """The lease of one claim, as this worker knows it."""
 
-    def __init__(
-        self, claim: Claim, message: InboundMessage, ports: Ports, claimed_at: float
-    ) -> None:
+    def __init__(self, claim: Claim, message: InboundMessage, ports: Ports) -> None:
         self._claim = claim
         self._message = message
         self._ports = ports
         self._seconds = ports.policy.lease_seconds
-        self._expires_at = claimed_at + self._seconds
+        self._expires_at = claim.claimed_at + self._seconds
 
     async def ensure(self) -> None:
         """Return only while nobody else can have taken the chat over; LeaseLostError otherwise.

@@ -51,7 +51,7 @@ async def process(
         _note_claim(result, job, message, ports, now)
         match result:
             case Claim() as claim:
-                ended = await attempt(claim, now, message, ports, seconds)
+                ended = await attempt(claim, message, ports, seconds)
                 return ended if isinstance(ended, Retry) else await _deliver(ended, ports)
             case Deliver(record):
                 return await _deliver(record, ports)

@@ -15,6 +15,7 @@ from tests.faults.system import WatchedInbox
 from worker import attempt, pipeline
 from worker.adapters.memory import MemoryCheckout, MemoryLedger, MemoryUsage
 from worker.adapters.memory import ledger as memory
+from worker.domain import claim
 from worker.domain.claim import Busy, Run
 from worker.domain.job import JobState
 from worker.entrypoints.host import Host
@@ -141,13 +142,13 @@ def a_job_that_is_counted_at_each_settlement(patch):
 
 
 def a_chat_that_is_restored_from_half_of_its_state(patch):
-    opened = memory.plan_session
+    opened = claim.plan_session
 
     def half(*arguments):
         plan = opened(*arguments)
         return replace(plan, segments=plan.segments[1:])
 
-    patch(memory, "plan_session", half)
+    patch(claim, "plan_session", half)
 
 
 def a_queue_without_order(patch):

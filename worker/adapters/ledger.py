@@ -30,10 +30,10 @@ from worker.adapters.jobindex import (
     unfinished_partition,
     unfinished_row,
 )
-from worker.domain.claim import Claim, ClaimResult, Run, decide_claim, history_at_claim
+from worker.domain.claim import Claim, ClaimResult, Run, claim_of, decide_claim
 from worker.domain.errors import LeaseLostError, UnavailableError
-from worker.domain.job import Job, JobRecord, JobState, Spent
-from worker.domain.session import SessionHead, plan_session
+from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.session import SessionHead
 from worker.ports import Commit, Pause
 
 ROW_MARGIN_SECONDS = 86400.0
@@ -60,22 +60,7 @@ class DynamoLedger:
             standing = decide_claim(job, record, head, now, cancel)
             if not isinstance(standing, Run):
                 return standing
-            claim = Claim(
-                job=job,
-                owner=owner,
-                attempt=standing.attempt,
-                first_attempt=standing.first_attempt,
-                generation=standing.generation,
-                takeover=standing.takeover,
-                head=head,
-                plan=plan_session(head, job.job_id, job.request.session, now),
-                created_at=record.created_at if record else now,
-                slices=record.slices if record else 0,
-                spent=record.spent if record else Spent(),
-                claimed_at=now,
-                history=history_at_claim(standing, record, head),
-                cancel=standing.cancel,
-            )
+            claim = claim_of(job, owner, standing, record, head, now)
             # A request that is not heeded now was for a job that had ended: nor shall it be later.
             forgotten = [] if standing.cancel == cancel else [self._heeded(job)]
             if await self._write_claim(claim, record, now, lease_seconds, forgotten):

@@ -94,10 +94,7 @@ class Metrics:
             return
         if by is not None:
             line.add_dimension(name=by, value=str(fields.get(by) or "unknown"))
-        for name in (
-            "job_id",
-            "trace",
-        ):  # to find a figure's job; no dimension, so it costs nothing
+        for name in ("job_id", "trace"):  # to find a figure's job; no dimension, so it is free
             if name in fields:
                 line.add_metadata(key=name, value=fields[name])
         line.flush_metrics()

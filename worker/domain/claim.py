@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from contracts.control import CancelRequest
 from worker.domain.history import AttemptEnd, with_end
 from worker.domain.job import Job, JobRecord, JobState, Spent
-from worker.domain.session import SessionHead, SessionPlan
+from worker.domain.session import SessionHead, SessionPlan, plan_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,29 @@ def decide_claim(
     )
 
 
-def history_at_claim(
-    run: Run, record: JobRecord | None, head: SessionHead
-) -> tuple[AttemptEnd, ...]:
+def claim_of(
+    job: Job, owner: str, run: Run, record: JobRecord | None, head: SessionHead, now: float
+) -> Claim:
+    """The claim to be written, from what `decide_claim` was given and has answered."""
+    return Claim(
+        job=job,
+        owner=owner,
+        attempt=run.attempt,
+        first_attempt=run.first_attempt,
+        generation=run.generation,
+        takeover=run.takeover,
+        head=head,
+        plan=plan_session(head, job.job_id, job.request.session, now),
+        created_at=record.created_at if record else now,
+        slices=record.slices if record else 0,
+        spent=record.spent if record else Spent(),
+        claimed_at=now,
+        history=_history(run, record, head),
+        cancel=run.cancel,
+    )
+
+
+def _history(run: Run, record: JobRecord | None, head: SessionHead) -> tuple[AttemptEnd, ...]:
     """What is known of earlier attempts. One that was cut off could not say so itself."""
     if record is None:
         return ()

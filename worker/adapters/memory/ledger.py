@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from contracts.control import CancelRequest
-from worker.domain.claim import Claim, ClaimResult, Run, decide_claim, history_at_claim
+from worker.domain.claim import Claim, ClaimResult, Run, claim_of, decide_claim
 from worker.domain.errors import LeaseLostError
-from worker.domain.job import Job, JobRecord, JobState, Spent
-from worker.domain.session import Lease, SessionHead, plan_session
+from worker.domain.job import Job, JobRecord, JobState
+from worker.domain.session import Lease, SessionHead
 from worker.ports import Commit, Pause
 
 
@@ -27,44 +27,27 @@ class MemoryLedger:
             return standing
         if standing.cancel is None:
             self.controls.pop(job.job_id, None)
-        created_at = record.created_at if record else now
-        slices, spent = (record.slices, record.spent) if record else (0, Spent())
-        history = history_at_claim(standing, record, head)
+        claim = claim_of(job, owner, standing, record, head, now)
         self.jobs[job.job_id] = JobRecord(
             job_id=job.job_id,
             session_key=job.session_key,
             state=JobState.RUNNING,
-            attempt=standing.attempt,
-            first_attempt=standing.first_attempt,
-            generation=standing.generation,
-            slices=slices,
-            spent=spent,
-            created_at=created_at,
+            attempt=claim.attempt,
+            first_attempt=claim.first_attempt,
+            generation=claim.generation,
+            slices=claim.slices,
+            spent=claim.spent,
+            created_at=claim.created_at,
             updated_at=now,
             claimed_at=now,
-            history=history,
+            history=claim.history,
         )
         self.heads[job.session_key] = replace(
             head,
-            generation=standing.generation,
+            generation=claim.generation,
             lease=Lease(owner, job.job_id, now + lease_seconds),
         )
-        return Claim(
-            job=job,
-            owner=owner,
-            attempt=standing.attempt,
-            first_attempt=standing.first_attempt,
-            generation=standing.generation,
-            takeover=standing.takeover,
-            head=head,
-            plan=plan_session(head, job.job_id, job.request.session, now),
-            created_at=created_at,
-            slices=slices,
-            spent=spent,
-            claimed_at=now,
-            history=history,
-            cancel=standing.cancel,
-        )
+        return claim
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
         head = self._fenced(claim)
