@@ -14,7 +14,7 @@ from worker.adapters.agent.sandbox import Limits as AgentLimits
 from worker.adapters.agent.sandbox import Sandbox, port_of
 from worker.adapters.attachments import S3Attachments
 from worker.adapters.aws import Aws
-from worker.adapters.checkout import S3Checkouts
+from worker.adapters.checkouts import S3Checkouts
 from worker.adapters.clock import SystemClock
 from worker.adapters.concealment import conceal, forget
 from worker.adapters.filetree import Limits

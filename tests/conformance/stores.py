@@ -3,7 +3,7 @@
 import uuid
 
 from contracts import JobRequest, session_key
-from worker.adapters.checkout import S3Checkouts
+from worker.adapters.checkouts import S3Checkouts
 from worker.adapters.memory import TOOL_LINE, ManualClock, MemoryCheckouts
 from worker.adapters.objects import ObjectStore
 from worker.domain.claim import Claim

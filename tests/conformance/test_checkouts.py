@@ -7,7 +7,8 @@ import uuid
 import pytest
 
 from tests.conformance.stores import PROJECT, a_claim, new_plan
-from worker.adapters.checkout import MAX_SEGMENTS, REFRESH_SECONDS, S3Checkouts
+from worker.adapters.checkout import MAX_SEGMENTS, REFRESH_SECONDS
+from worker.adapters.checkouts import S3Checkouts
 from worker.adapters.filetree import Limits
 from worker.adapters.memory import TOOL_LINE
 from worker.adapters.objects import ObjectStore
@@ -271,7 +272,7 @@ async def test_a_full_disk_is_named_and_worth_another_attempt(s3_store, monkeypa
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("worker.adapters.checkout.restore", full)
+    monkeypatch.setattr("worker.adapters.checkouts.restore", full)
     with pytest.raises(UnavailableError, match="No space left on device") as caught:
         await turn(s3_store, plan, 2, [])
     assert caught.value.system == "disk"

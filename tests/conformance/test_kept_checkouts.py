@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.stores import MemoryStore, a_claim, new_plan
-from worker.adapters.checkout import Kept
+from worker.adapters.kept import Kept
 from worker.domain.errors import UnavailableError
 from worker.domain.session import SessionPlan
 from worker.ports import Commit

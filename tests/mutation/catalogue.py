@@ -530,7 +530,7 @@ if isinstance(ended, Retry):
     Mutation(
         "workspace-not-cleaned",
         "G6 no leak",
-        "worker/adapters/checkout.py",
+        "worker/adapters/kept.py",
         "await store.run(lambda: remove_tree(directory))",
         "pass",
         (CHECKOUTS,),
@@ -539,7 +539,7 @@ if isinstance(ended, Retry):
     Mutation(
         "leftovers-of-the-dead-not-cleared",
         "G6 no leak",
-        "worker/adapters/checkout.py",
+        "worker/adapters/directories.py",
         "                remove_tree(path)\n",
         "                continue\n",
         (CHECKOUTS,),
