@@ -29,9 +29,9 @@ async def test_a_running_tool_is_stopped_and_the_chat_goes_on_and_knows(bot, mod
     assert "Ada" in answer.response
     assert answer.session_id == event.data.session_id
     assert "message 4 of our conversation" in (await bot.ask("hello options")).response
-    told = [r["body"]["messages"] for r in model.requests if "hello options" in json.dumps(r)]
-    assert "interrupted by user" in json.dumps(told[0])
-    assert json.dumps(told[0]).count(str(begun)) == 2  # the prompt, and the call that it led to
+    told = json.dumps(model.asked("hello options")[0]["messages"])
+    assert "interrupted by user" in told
+    assert told.count(str(begun)) == 2  # the prompt, and the call that it led to
     assert not done.exists()
 
 

@@ -43,8 +43,7 @@ async def test_a_turn_killed_after_each_of_its_tool_calls_runs_each_of_them_once
     assert event.type == "agent.job.completed"
     assert "steps: run echo 1" in after.response
     # What the model saw at last: the prompt once, each call once, each with a result.
-    [final] = [r for r in model.requests if "what did I say first" in json.dumps(r["body"])][-1:]
-    text = json.dumps(final["body"]["messages"])
+    text = json.dumps(model.asked("what did I say first")[-1]["messages"])
     assert text.count('"type": "tool_use"') == 4
     assert text.count('"type": "tool_result"') == 4
     assert "unknown" in text

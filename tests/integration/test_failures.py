@@ -73,8 +73,7 @@ async def test_a_transcript_that_was_not_mirrored_whole_is_not_committed(own, mo
 
 def times(model, asked, text):
     """How often the person says a text, in the latest request that holds `asked`."""
-    seen = [r["body"]["messages"] for r in model.requests if r["body"]]
-    messages = [found for found in seen if asked in json.dumps(found)][-1]
+    messages = model.asked(asked)[-1]["messages"]
     return sum(m["role"] == "user" and text in json.dumps(m) for m in messages)
 
 

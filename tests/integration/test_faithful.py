@@ -80,11 +80,7 @@ class Session:
             await client.query(text)
             async for _ in client.receive_response():
                 pass
-        [asked] = [
-            request["body"]
-            for request in self.model.requests
-            if text in json.dumps(request["body"]["messages"][-2:])
-        ]
+        [asked] = self.model.asked(text)
         return {name: asked[name] for name in ("messages", "system", "tools", "model")}
 
     def restored(self, stored):

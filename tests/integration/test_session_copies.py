@@ -28,8 +28,8 @@ def agent_worker(environ, *arguments, status=0):
 
 def shown(model, marker):
     """The conversation before the message with `marker`, as the model was shown it."""
-    for request in model.requests:
-        messages = request["body"].get("messages", [])
+    for request in model.asked(marker):
+        messages = request["messages"]
         for n, message in enumerate(messages):
             if message["role"] == "user" and marker in json.dumps(message):
                 return [plain(message) for message in messages[:n]]

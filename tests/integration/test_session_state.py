@@ -63,8 +63,8 @@ async def test_skills_and_the_system_prompt_of_the_profile_are_offered(own, mode
     bot = Bot(own)
     async with running(own, AGENT_PROFILE=str(PROFILE)):
         await bot.ask("hello profile")
-    [request] = [r for r in model.requests if "hello profile" in json.dumps(r["body"]["messages"])]
-    text = json.dumps(request["body"])
+    [request] = model.asked("hello profile")
+    text = json.dumps(request)
     assert "summarize" in text
     assert "researcher" in text
     prompt = (PROFILE / "system_prompt.md").read_text().split("\n")[0].strip("# ")

@@ -176,9 +176,7 @@ async def test_the_model_is_shown_the_same_conversation_warm_and_cold(own, model
         async with running(own, **changes):
             for text in ("my name is Ada", "write a.txt: one", "run cat a.txt", f"end {chat}"):
                 await bot.ask(text, chat=chat)
-        [request] = [
-            r["body"] for r in model.requests if f"end {chat}" in json.dumps(r["body"]["messages"])
-        ]
+        [request] = model.asked(f"end {chat}")
         return bot, request
 
     _, warm = await seen("warm-chat")

@@ -115,8 +115,7 @@ async def test_the_options_of_a_request_reach_the_agent(bot, model):
         options={"system_prompt": "Speak like a pirate.", "allowed_tools": ["Read"]},
     )
     assert data.model == "claude-opus-5"
-    [request] = [r for r in model.requests if "hello options" in json.dumps(r["body"]["messages"])]
-    body = request["body"]
+    [body] = model.asked("hello options")
     assert body["model"] == "claude-opus-5"
     assert "Speak like a pirate." in json.dumps(body["system"])
     tools = {tool["name"] for tool in body["tools"]}
@@ -326,8 +325,8 @@ async def test_attachments_reach_the_model_and_a_damaged_one_fails_the_job(bot, 
     note = base64.b64encode(b"the attached note").decode()
     data = await bot.ask("hello attachment", attachments=[{"name": "note.txt", "data": note}])
     assert "hello attachment" in data.response
-    asked = [json.dumps(r["body"]["messages"]) for r in model.requests]
-    assert [text for text in asked if "hello attachment" in text and "the attached note" in text]
+    [asked] = model.asked("hello attachment")
+    assert "the attached note" in json.dumps(asked["messages"])
     damaged = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 99).decode()
     failed = await bot.result(bot.send("look", attachments=[{"data": damaged}]))
     assert failed.data.error_code == "attachment_unreadable"

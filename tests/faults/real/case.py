@@ -249,7 +249,5 @@ class Place:
 
     def _request(self, text):
         """The latest request that holds this text."""
-        for request in reversed(self._model.requests):
-            if text in json.dumps(request["body"].get("messages")):
-                return request["body"]
-        return {}
+        asked = self._model.asked(text)
+        return asked[-1] if asked else {}

@@ -1,10 +1,11 @@
 """Running the scripted model: in this process for tests, or as a process of its own."""
 
 import asyncio
+import json
 import socket
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
@@ -35,6 +36,15 @@ class ScriptedModel:
     def requests(self) -> list[dict[str, object]]:
         """The requests so far, oldest first; see Recorder."""
         return self.recorder.latest()
+
+    def asked(self, text: str) -> list[dict[str, Any]]:
+        """The bodies whose messages hold this text, oldest first. Text as JSON writes it."""
+        bodies = [request["body"] for request in self.requests]
+        return [
+            body
+            for body in bodies
+            if isinstance(body, dict) and text in json.dumps(body.get("messages"))
+        ]
 
     def start(self) -> Self:
         self._thread.start()  # the socket listens already: whoever connects now is served soon
