@@ -56,13 +56,20 @@ refused = st.sets(st.integers(0, 8), max_size=3)
 LATE = Kill(8, after=True, seconds=400, works=True)
 """After the first letter was sent, before that was written down; SQS forgets in between."""
 
+UNWRITTEN = Kill(9, seconds=40, works=True)
+"""Sent, and that was not written down; its job fails as before, in the same attempt."""
+BEFORE_IT_BEGAN = Kill(6)
+"""The next replay was planned, and is killed before its first letter."""
+
 
 @given(letters, kills, refused, st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@settings(max_examples=300)
 @example([("a", "failed"), ("a", "failed")], [LATE], set(), None)
 @example([("a", "failed")], [LATE], {0}, None)
 @example([("a", "copied")], [LATE, replace(LATE, resume=True)], set(), None)
 @example([("a", "moved")], [LATE], {0}, None)
+@example([("a", "forgotten")], [UNWRITTEN, BEFORE_IT_BEGAN], {0}, None)
+@example([("a", "forgotten")], [UNWRITTEN, replace(BEFORE_IT_BEGAN, seconds=400)], {0}, None)
 def test_a_replay_loses_nothing_doubles_nothing_and_keeps_the_order(dead, deaths, refusals, dice):
     run(_course(dead, deaths, {f"j-{n}" for n in refusals}, dice))
 

@@ -73,7 +73,7 @@ async def test_the_worker_s_rights_are_those_of_its_calls(own, seen):
     async with running(own, **changes) as worker:
         await bot.ask("hello", progress="steps", attachments=[{"key": key}])
         await bot.ask("write notes.txt: x")
-        await bot.ask("hello [[status 529 times 1]]")
+        await bot.ask(f"hello {key} [[status 529 times 1]]")
         await bot.ask("[[long 400000]]")
         await bot.result(bot.send("hello", model="not-allowed"))
         await sweep(worker.ports)

@@ -6,7 +6,7 @@ is replayed twice, or too late, has no second effect.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +27,9 @@ class Action(StrEnum):
     """Nothing is sent: it is done, and moves to the archive."""
     LEAVE = "leave"
     """It stays where it is."""
+
+
+_SENDS = frozenset({Action.RUN, Action.PUBLISH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Step:
 
     @property
     def sends(self) -> bool:
-        return self.action in {Action.RUN, Action.PUBLISH}
+        return self.action in _SENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +91,11 @@ def plan(chosen: Sequence[Case], everything: Sequence[Case], *, vouch: bool = Fa
     operator vouches for it.
     """
     steps: list[Step] = []
-    first: dict[str, Letter] = {}
     attempts = _latest_attempts(everything)
-    for case in chosen:
-        letter = case.letter
-        action, why = _decided(case, attempts)
-        if action is Action.RUN and not (letter.origin.authentic or vouch):
-            action = Action.LEAVE
-            why = "its sender was not authorized: look at it, then replay it with --vouch"
-        if action in {Action.RUN, Action.PUBLISH}:
-            before = first.setdefault(letter.job_id, letter)
-            if before is not letter:
-                same = before.body == letter.body
-                action = Action.ARCHIVE if same else Action.LEAVE
-                what = "a copy of" if same else "the same job as"
-                why = f"{what} letter {before.id[:8]}, which goes first"
+    decisions = [_allowed(case, *_decided(case, attempts), vouch=vouch) for case in chosen]
+    goes = _goes(c for c, (action, _) in zip(chosen, decisions, strict=True) if action in _SENDS)
+    for case, decision in zip(chosen, decisions, strict=True):
+        action, why = _if_it_goes(case.letter, *decision, goes)
         runs = action is Action.RUN
         steps.append(
             Step(
@@ -114,6 +107,39 @@ def plan(chosen: Sequence[Case], everything: Sequence[Case], *, vouch: bool = Fa
             )
         )
     return Plan(tuple(steps), _skipping(chosen, everything))
+
+
+def _allowed(case: Case, action: Action, why: str, *, vouch: bool) -> tuple[Action, str]:
+    if action is Action.RUN and not (case.letter.origin.authentic or vouch):
+        return (
+            Action.LEAVE,
+            "its sender was not authorized: look at it, then replay it with --vouch",
+        )
+    return action, why
+
+
+def _goes(cases: Iterable[Case]) -> dict[str, Letter]:
+    """The letter of each job that is sent: the one that came into the queue last. An older one may
+    have been sent already by a replay that was killed; SQS would take it for a double, and drop it.
+    """
+    found: dict[str, Letter] = {}
+    for case in cases:
+        letter = case.letter
+        rival = found.get(letter.job_id)
+        if rival is None or letter.sent_at > rival.sent_at:
+            found[letter.job_id] = letter
+    return found
+
+
+def _if_it_goes(
+    letter: Letter, action: Action, why: str, goes: Mapping[str, Letter]
+) -> tuple[Action, str]:
+    sent = goes.get(letter.job_id)
+    if action not in _SENDS or sent is None or sent is letter:
+        return action, why
+    if sent.body == letter.body:
+        return Action.ARCHIVE, f"a copy of letter {sent.id[:8]}, which is newer and goes"
+    return Action.LEAVE, f"the same job as letter {sent.id[:8]}, which is newer and goes"
 
 
 def attempt_of(case: Case) -> int | None:
