@@ -12,6 +12,7 @@ from worker.adapters.checkouts import S3Checkouts
 from worker.adapters.filetree import Limits
 from worker.adapters.memory import TOOL_LINE
 from worker.adapters.objects import ObjectStore
+from worker.adapters.owners import Owners
 from worker.domain.errors import StateDamagedError, UnavailableError, WorkspaceLimitError
 from worker.domain.session import SessionPlan
 
@@ -245,6 +246,29 @@ async def test_only_what_changed_travels(s3_store):
         second = await checkout.seal()
     assert len(second.files) == 2
     assert second.files[1].size < 500
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+async def test_what_is_given_to_a_chat_s_own_user_has_not_changed_by_that(s3_store):
+    checkouts = S3Checkouts(
+        ObjectStore(s3_store.aws, s3_store.bucket),
+        s3_store.work_dir,
+        PROJECT,
+        s3_store.clock,
+        owners=Owners(23_456),
+    )
+    plan = new_plan()
+    async with checkouts.open(a_claim(plan, 1, "a")) as checkout:
+        path = checkout.directory / "workspace" / "a.txt"
+        path.write_text("one")
+        os.chown(path, 23_456, 23_456)
+        sealed = await checkout.seal()
+    plan = SessionPlan(plan.session_id, "continued", sealed.segments, sealed.files)
+    async with checkouts.open(a_claim(plan, 2, "b")) as checkout:
+        path = checkout.directory / "workspace" / "a.txt"
+        assert (path.read_text(), path.stat().st_uid) == ("one", 23_456)
+        assert (await checkout.seal()).files == sealed.files
 
 
 @pytest.mark.integration

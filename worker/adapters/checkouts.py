@@ -163,6 +163,8 @@ class S3Checkouts:
             for archive in files:
                 with archive.open("rb") as stored:
                     tree.apply(stored)
+            # Before the mark: giving a file away changes it.
+            self._directories.hand_over(directory)
             tree.mark()
             for archive in recorded.archives:
                 with archive.open("rb") as stored:

@@ -39,14 +39,16 @@ class Owners:
         directory.chmod(self.mode)
 
     def hand_over(self, directory: Path) -> None:
-        """What was restored into a chat's folders is its user's."""
+        """What was restored into a chat's folders is its user's, if it is not yet."""
         if self._first is None:
             return
         for name in FOLDERS:
             owner = (directory / name).stat().st_uid
             for folder, folders, files in os.walk(directory / name):
                 for entry in (*folders, *files):
-                    os.lchown(os.path.join(folder, entry), owner, owner)  # noqa: PTH118 - many
+                    path = os.path.join(folder, entry)  # noqa: PTH118 - many
+                    if os.lstat(path).st_uid != owner:
+                        os.lchown(path, owner, owner)
 
 
 def _owner(path: Path) -> int:
