@@ -11,6 +11,10 @@ import pytest
 
 from tests.integration.conftest import environ, own  # noqa: F401 - fixtures
 
+long = pytest.mark.skipif(
+    "SECURITY_LONG" not in os.environ, reason="takes its time: SECURITY_LONG=1 scripts/test ..."
+)
+
 NOBODY = 23_456
 """A user without rights, as which a worker runs that is not root."""
 
@@ -50,17 +54,26 @@ SYSTEM_PYTHON = shutil.which(
 """An interpreter that every user can start, which the one of the tests need not be."""
 
 
-def command(*, root=True, concealed=True, concurrency=2):
-    """`agent-worker run`, perhaps as a user without rights, perhaps not concealed."""
+UNDONE = {
+    "concealment": "import worker.bootstrap as b; b.conceal = lambda: None",
+    "closed descriptors": "import subprocess as s, functools as f; "
+    "s.Popen.__init__ = f.partialmethod(s.Popen.__init__, close_fds=False)",
+}
+"""Defences of the worker's process that no setting turns off, and what does."""
+
+HOLD = "import os; os.set_inheritable(os.open(os.environ['HELD'], os.O_RDONLY), True)"
+"""As a library may, that has an inheritable descriptor open in the worker."""
+
+
+def command(*, root=True, without=(), hold=False, concurrency=2):
+    """`agent-worker run`, perhaps as a user without rights, or `without` some of its defences."""
     user = [] if root else ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    start = ["-m", "worker"]
-    if not concealed:
-        undone = "import worker.bootstrap as b; b.conceal = lambda: None"
-        start = ["-c", f"{undone}; from worker.entrypoints.cli import main; main()"]
+    main = "from worker.entrypoints.cli import main; main()"
+    lines = [HOLD] * hold + [UNDONE[name] for name in without]
     return [
         *user,
         sys.executable if root else SYSTEM_PYTHON,
-        *start,
+        *(["-c", "\n".join([*lines, main])] if lines else ["-m", "worker"]),
         "run",
         "--concurrency",
         str(concurrency),

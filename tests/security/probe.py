@@ -1,11 +1,12 @@
-"""What a tool of the agent can reach. Run by Bash inside a turn: probe.py WORKER_PID WORK_DIR PORT.
+"""What a tool of the agent can reach. Run by Bash inside a turn:
+probe.py WORKER_PID WORK_DIR PORT DIARY, which is another chat's file.
 
 Prints one JSON object: attack → true (it got there) or false. It changes nothing: a signal is
-number 0, a file is opened and not written.
+number 0, a file is opened and not written, a link is removed again.
 """
 
+import contextlib
 import ctypes
-import glob
 import json
 import os
 import socket
@@ -53,8 +54,17 @@ def may_signal(pid):
     return True
 
 
-def reads_another_chat(work_dir):
-    return any(open(path).read() for path in glob.glob(f"{work_dir}/*/workspace/diary"))
+def reads_another_chat(diary):
+    with open(diary) as file:
+        return bool(file.read())
+
+
+def links_another_chat(diary):
+    """Into its own workspace, which the worker would carry along."""
+    name = f"link-{os.getpid()}"
+    os.link(diary, name)
+    os.unlink(name)
+    return True
 
 
 def changes(path):
@@ -62,15 +72,15 @@ def changes(path):
         return True
 
 
-def inherited():
-    """Descriptors beyond standard input, output and error that a tool was started with."""
-    names = [name for name in os.listdir("/proc/self/fd") if int(name) > 2]
-    targets = [
-        os.readlink(f"/proc/self/fd/{name}")
-        for name in names
-        if os.path.exists(f"/proc/self/fd/{name}")
-    ]
-    return any(target.startswith("socket:") for target in targets)
+def reads_inherited(pids):
+    """What a descriptor of the worker's that was handed down shows: its own, its shell's, the
+    CLI's."""
+    for pid in pids:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/fd/{name}", "rb") as file:
+                if os.path.isfile(file.name) and MARK in os.pread(file.fileno(), 4096, 0):
+                    return True
+    return False
 
 
 def tried(attack, *arguments):
@@ -81,9 +91,10 @@ def tried(attack, *arguments):
 
 
 if __name__ == "__main__":
-    worker, work_dir, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    launcher = os.getpid()
+    worker, work_dir, port, diary = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    launcher, below = os.getpid(), []
     while parent(launcher) != worker:
+        below.append(launcher)
         launcher = parent(launcher)
     print(
         json.dumps(
@@ -96,9 +107,10 @@ if __name__ == "__main__":
                 "another port": tried(connects, port),
                 "signal to the worker": tried(may_signal, worker),
                 "signal to the launcher": tried(may_signal, launcher),
-                "another chat": tried(reads_another_chat, work_dir),
+                "another chat": tried(reads_another_chat, diary),
+                "a link to another chat's file": tried(links_another_chat, diary),
                 "the launcher's file": tried(changes, f"{work_dir}/bin/agent-launcher"),
-                "inherited sockets": tried(inherited),
+                "inherited descriptors": tried(reads_inherited, below),
             },
             separators=(",", ":"),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Bot, until
-from tests.security.conftest import NOBODY, SYSTEM_PYTHON, command, importable, is_root
+from tests.security.conftest import NOBODY, SYSTEM_PYTHON, UNDONE, command, importable, is_root
 from worker.adapters.agent.confinement import landlock_version
 
 pytestmark = [
@@ -30,18 +30,20 @@ SAME_USER = {
 }
 OTHERS = {
     *("signal to the worker", "signal to the launcher", "another chat", "the launcher's file"),
+    "a link to another chat's file",
 }
 PORT = {"another port"}
-EVERYTHING = SAME_USER | OTHERS | PORT
+INHERITED = {"inherited descriptors"}
+EVERYTHING = SAME_USER | OTHERS | PORT | INHERITED
 
 CASES = {
     # what is on: (how the worker runs, its settings, what an attack still gets)
-    "nothing": ({"concealed": False}, OFF, EVERYTHING),
-    "a user of its own": ({"concealed": False}, {"AGENT_SANDBOX": "off"}, PORT),
-    "Landlock": ({"concealed": False}, {"AGENT_UID": "0"}, set()),
+    "nothing": ({"without": tuple(UNDONE)}, OFF, EVERYTHING),
+    "a user of its own": ({"without": ["concealment"]}, {"AGENT_SANDBOX": "off"}, PORT),
+    "Landlock": ({"without": ["concealment"]}, {"AGENT_UID": "0"}, set()),
     "both": ({}, {}, set()),
     "nothing, not root": (
-        {"root": False, "concealed": False},
+        {"root": False, "without": tuple(UNDONE)},
         OFF,
         EVERYTHING - {"launcher's environment"},
     ),
@@ -59,21 +61,24 @@ CASES = {
 )
 async def test_a_tool_reaches_only_what_no_defence_closes(case, own, ground, service):
     how, settings, expected = CASES[case]
-    bot, work = Bot(own), ground / "work"
+    bot, work, held = Bot(own), ground / "work", ground / "held"
     work.mkdir()
-    os.chown(ground, *[NOBODY if how.get("root") is False else 0] * 2)
-    os.chown(work, *[NOBODY if how.get("root") is False else 0] * 2)
+    held.write_text("marked-secret-of-the-worker")
+    held.chmod(0o600)
+    for path in (ground, work, held):
+        os.chown(path, *[NOBODY if how.get("root") is False else 0] * 2)
     changes = {
         "WORK_DIR": str(work),
         "AGENT_READABLE": str(PROBE.parent),
         "MY_SECRET": "marked-secret-of-the-worker",
+        "HELD": str(held),
         **importable(),
         **settings,
     }
-    async with worker_of(command(**how), {**own, **changes}, ground / "log") as process:
+    async with worker_of(command(**how, hold=True), {**own, **changes}, ground / "log") as process:
         neighbour = bot.send("run echo mine > diary; exec tail -f /dev/null", chat=uuid.uuid4().hex)
-        await until(lambda: [*work.glob("*/workspace/diary")], 20)
-        data = await bot.ask(f"run {SYSTEM_PYTHON} {PROBE} {process.pid} {work} {service}")
+        [diary] = await until(lambda: [*work.glob("*/workspace/diary")], 20)
+        data = await bot.ask(f"run {SYSTEM_PYTHON} {PROBE} {process.pid} {work} {service} {diary}")
         assert "{" in data.response, (data.response, (ground / "log").read_text())
         got = json.loads(re.search(r"\{.*\}", data.response)[0])
     assert neighbour

@@ -4,9 +4,9 @@ An archive is a tar stream inside zstd frames. Its first member, `.deleted`, lis
 are gone; the others are regular files. Archives can be concatenated: applied in order, later ones
 win. Names are `<root>/<path>`, and the roots are the caller's.
 
-Links, devices, sockets, directories of their own and names with control characters are not kept,
-and of a mode only the owner's execute bit: nothing else of a workspace may follow a chat to another
-machine.
+Links, devices, sockets, directories of their own, files of other users and names with control
+characters are not kept, and of a mode only the owner's execute bit: nothing else of a workspace may
+follow a chat to another machine.
 """
 
 import errno
@@ -169,12 +169,12 @@ class FileTree:
             return  # gone again, or unreadable: the next look decides
         # Measured when open: it may just be written, or be something else by now.
         with open(descriptor, "rb") as source:  # noqa: PTH123 - of a descriptor
-            mode = os.fstat(source.fileno()).st_mode
-            if not stat.S_ISREG(mode):
+            status = os.fstat(source.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != _owner(self._roots[root]):
                 return
             content = source.read(self._limits.size + 1)
         info = tarfile.TarInfo(name)
-        info.size, info.mode = len(content), mode & 0o700
+        info.size, info.mode = len(content), status.st_mode & 0o700
         archive.addfile(info, io.BytesIO(content))
 
     def _stamps(self) -> dict[str, Stamp]:
@@ -190,7 +190,10 @@ class FileTree:
 
     def _regular_files(self) -> Iterator[tuple[str, os.stat_result]]:
         for root, base in self._roots.items():
-            waiting = [base]
+            try:
+                owner, waiting = _owner(base), [base]
+            except OSError:
+                continue
             while waiting:
                 folder = waiting.pop()
                 try:
@@ -204,8 +207,9 @@ class FileTree:
                         waiting.append(Path(entry.path))
                     elif entry.is_file(follow_symlinks=False):
                         path = str(Path(entry.path).relative_to(base))
-                        if not self._skip(root, path):
-                            yield f"{root}/{path}", entry.stat(follow_symlinks=False)
+                        status = entry.stat(follow_symlinks=False)
+                        if status.st_uid == owner and not self._skip(root, path):
+                            yield f"{root}/{path}", status
 
 
 def _opened_beneath(root: Path, path: str) -> int:
@@ -222,6 +226,14 @@ def _opened_beneath(root: Path, path: str) -> int:
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=opened)
     finally:
         os.close(opened)
+
+
+def _owner(root: Path) -> int:
+    """The user whose files are kept: the chat's. Another's can be there as a hard link, where the
+    kernel lets users link what they cannot read (fs.protected_hardlinks=0): the worker would read
+    it for them.
+    """
+    return root.stat().st_uid
 
 
 def _clear(target: Path) -> None:
