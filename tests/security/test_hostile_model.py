@@ -35,8 +35,11 @@ ATTACKS = {
     "large_file": ("AGENT_MAX_FILE_MB", "File too large"),
     "many_open_files": ("AGENT_MAX_OPEN_FILES", "Too many open files"),
     "much_cpu": ("AGENT_MAX_CPU_SECONDS", "Bash failed"),
+    "much_output": ("AGENT_MAX_FILE_MB", "outcome: No such file"),
 }
 ENDLESS = "steps: " + "; ".join(["run true"] * 30)
+TALKING = "hello [[slow 0.1]] [[long 1600]]"
+"""A model that calls tools without end, and one that talks on; here for 30 calls and 8 seconds."""
 
 
 class Ground:
@@ -48,6 +51,12 @@ class Ground:
     async def attack(self, name, *arguments, **options):
         """What the tool said, as the model quotes it."""
         text = " ".join(["run", SYSTEM_PYTHON, str(SCRIPT), name, *map(str, arguments)])
+        if name == "much_output":
+            text = f"steps: {text}; run cat outcome"
+        return await self.ask(text, **options)
+
+    async def ask(self, text, **options):
+        """In a chat of its own."""
         return await self.bot.ask(text, chat=uuid.uuid4().hex, options=options)
 
     async def is_well(self):
@@ -93,33 +102,37 @@ async def worker_on(ground, own, **changes):
 
 async def test_each_attack_on_the_machine_ends_as_a_result_and_the_next_chat_is_clean(own, ground):
     async with worker_on(ground, own) as worker:
-        *datas, cut, endless, stuck = await asyncio.gather(
+        *datas, endless, stuck, talking = await asyncio.gather(
             *(worker.attack(name) for name in ATTACKS),
-            worker.attack("much_output"),
-            worker.bot.ask(ENDLESS, chat=uuid.uuid4().hex, options={"max_turns": 5}),
-            worker.bot.ask("run tail -f /dev/null", options={"timeout_seconds": 8}),
+            worker.ask(ENDLESS, max_turns=5),
+            worker.attack("never_end", timeout_seconds=4),
+            worker.ask(TALKING, timeout_seconds=4),
         )
         for (name, (_, says)), data in zip(ATTACKS.items(), datas, strict=True):
             assert "succeeded" not in data.response, (name, data.response)
             assert any(part in data.response for part in says.split("|")), (name, data.response)
-            assert data.num_turns == 2, name  # the turn went on: the model was told
-        assert len(json.dumps(cut.model_dump(mode="json"))) < 100_000
+            assert data.stop_reason == "end_turn", name  # the turn went on: the model was told
+            assert len(json.dumps(data.model_dump(mode="json"))) < 100_000
         assert peak_mebibytes(worker.process.pid) < 500
         assert (endless.stop_reason, endless.is_error) == ("max_turns", True)
-        assert (stuck.stop_reason or stuck.error_code, stuck.is_error) == ("timeout", True)
+        for late in (stuck, talking):
+            assert (late.stop_reason or late.error_code, late.is_error) == ("timeout", True)
+            assert "succeeded" not in late.response
         await worker.is_well()
 
 
 async def test_without_the_limits_each_attack_succeeds(own, ground):
     off = {setting: "0" for setting, _ in ATTACKS.values()}
     async with worker_on(ground, own, **off) as worker:
-        *datas, endless = await asyncio.gather(
-            *(worker.attack(name) for name in ATTACKS),
-            worker.bot.ask(ENDLESS, chat=uuid.uuid4().hex),
+        *datas, endless, talking = await asyncio.gather(
+            *(worker.attack(name) for name in [*ATTACKS, "never_end"]),
+            worker.ask(ENDLESS),
+            worker.ask(TALKING),
         )
-        for name, data in zip(ATTACKS, datas, strict=True):
+        for name, data in zip([*ATTACKS, "never_end"], datas, strict=True):
             assert "succeeded" in data.response, (name, data.response)
         assert endless.num_turns == 31
+        assert len(talking.response) == 1600
         await worker.is_well()
 
 
