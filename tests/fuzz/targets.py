@@ -16,14 +16,19 @@ from contracts.auth import authorized, signed_at
 from contracts.errors import InvalidEvent, InvalidSignature
 from contracts.webhooks import new_webhook_secret, sign_webhook, verify_webhook
 from worker.access_settings import read_producers, read_tenants
+from worker.adapters.attachments import _block
 from worker.adapters.filetree import FileTree
 from worker.adapters.queue import dead_letter, message_of
 from worker.adapters.segments import MalformedSegmentError, restore
+from worker.adapters.turnlog import _entries
 from worker.domain.access import Producer
 from worker.domain.admission import Rejection, admit
+from worker.domain.attachment import checked
 from worker.domain.disposition import DeadLetter
+from worker.domain.errors import UnavailableError
 from worker.domain.job import Job
-from worker.domain.policy import Policy
+from worker.domain.policy import AttachmentRules, Policy, RefusedOptionError
+from worker.domain.resume import grafted, in_session, recorded_part
 from worker.operations.archive import ArchiveError, read_archive
 from worker.replay.record import MalformedLetterError, letter_of
 from worker.webhooks.errors import UnreadableMessageError
@@ -67,6 +72,11 @@ def message(data: bytes) -> None:
         letter = DeadLetter(outcome.job_id, outcome.reason, outcome.error, 0)
         sent = json.dumps(dead_letter("url", received, letter)["MessageAttributes"])
         assert '"auth_token"' not in sent
+
+
+def attachment(data: bytes) -> None:
+    with contextlib.suppress(RefusedOptionError):
+        _block(checked("a name", data, AttachmentRules()))
 
 
 def signature(data: bytes) -> None:
@@ -117,6 +127,16 @@ def segment(data: bytes) -> None:
         _nothing_outside(Path(folder), {"segment", "inside"})
 
 
+def turn_log(data: bytes) -> None:
+    """What a cut-off turn had recorded, as its next attempt reads it."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Path(folder) / "1-1.lines.zst"
+        stored.write_bytes(_packed(data))
+        with contextlib.suppress(UnavailableError):
+            kept = recorded_part([entry for _, entry in _entries([stored])])
+            json.dumps([in_session(entry, "s") for entry in grafted(kept, "u")])
+
+
 def workspace(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "workspace"
@@ -161,8 +181,8 @@ def _nothing_outside(folder: Path, expected: set[str]) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
-        *(request, message, signature, webhook_headers, webhook_body, webhook_queue, event),
-        *(segment, workspace, session_file, letters, settings),
+        *(request, message, attachment, signature, webhook_headers, webhook_body, webhook_queue),
+        *(event, segment, turn_log, workspace, session_file, letters, settings),
     )
 }
 
@@ -181,6 +201,14 @@ def seeds(name: str) -> list[bytes]:
         case "webhook_headers":
             headers = sign_webhook("id", int(NOW), b"{}", [new_webhook_secret()])
             return ["\n".join([*headers.values(), "{}"]).encode()]
+        case "attachment":
+            return [*map(_image, ("PNG", "JPEG", "GIF", "WEBP")), b"%PDF-1.4\n%%EOF", b"a text"]
+        case "turn_log":
+            call = b'{"content": [{"type": "tool_use", "id": "t"}]}'
+            line = b'{"type": "assistant", "uuid": "u", "message": %s}\n' % call
+            header = b'{"project_key": "-p", "session_id": "s", "subpath": "", "size": %d}\n'
+            lines = header % len(line) + line
+            return [b"\xff" + lines, b"\xff" + lines * 2]
         case "segment":
             header = b'{"project_key": "-p", "session_id": "s", "subpath": "", "size": 3}\n{}\n'
             agent = header.replace(b'"subpath": ""', b'"subpath": "subagents/a"')
@@ -195,6 +223,14 @@ def seeds(name: str) -> list[bytes]:
                 b'"attributes": {"job_id": "j"}, "body": "{}"}'
             )
             return [letter]
+
+
+def _image(kind: str) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(out, kind)
+    return out.getvalue()
 
 
 def _tar(*members: tuple[str, bytes]) -> bytes:

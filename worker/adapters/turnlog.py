@@ -121,11 +121,18 @@ def _entries(paths: list[Path]) -> list[tuple[SessionKey, Entry]]:
         try:
             with path.open("rb") as stored:
                 for key, lines in decode(stored):
-                    found += [(key, json.loads(line)) for line in lines]
-        except MalformedSegmentError as exc:
+                    found += [(key, _entry(line)) for line in lines]
+        except (MalformedSegmentError, ValueError, RecursionError) as exc:
             # To start the turn again could repeat what it did: better to fail for an operator.
             raise UnavailableError("turn_log", f"{path.name}: {exc}") from exc
     return found
+
+
+def _entry(line: bytes) -> Entry:
+    entry = json.loads(line)
+    if not isinstance(entry, dict):
+        raise ValueError("an entry that is no object")  # noqa: TRY004 - of stored bytes, as above
+    return entry
 
 
 def _generation(key: str) -> int:
