@@ -15,6 +15,7 @@ from contracts.fields import JsonObject, Text
 EVENT_SOURCE = "/agent-worker"
 
 READER = ConfigDict(
+    defer_build=True,  # a worker's start needs no event yet
     strict=True,
     frozen=True,
     extra="ignore",

@@ -6,7 +6,7 @@ Readers ignore fields that they do not know, so that a later version may add som
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from contracts.errors import InvalidEvent
@@ -32,7 +32,9 @@ Event = StreamEvent | WebhookDisabledEvent | WebhookTestEvent
 EVENTS: Final = get_args(Event)
 """Their models."""
 
-_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+_EVENT: TypeAdapter[Event] = TypeAdapter(
+    Annotated[Event, Field(discriminator="type")], config=ConfigDict(defer_build=True)
+)
 
 
 def parse_event(event: str | bytes | Mapping[str, Any]) -> Event:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from contracts.fields import TENANT_PATTERN
@@ -128,6 +127,8 @@ def _loaded(text: str) -> object:
             source = Path(source).read_text()
         except (OSError, ValueError) as exc:
             raise ValueError(f"{source} cannot be read ({type(exc).__name__})") from None
+    import yaml  # noqa: PLC0415 - few workers have such a setting
+
     try:
         return yaml.safe_load(source)  # JSON is YAML
     except (yaml.YAMLError, RecursionError):

@@ -43,6 +43,9 @@ SECRET_VARIABLES = (
 ASIDE_THREADS = 8
 """For events of running turns, which nobody waits for."""
 
+SERVICES = ("sqs", "dynamodb", "s3", "sns", "events")
+"""Whose clients a job needs, in this order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:

@@ -10,7 +10,7 @@ import typer
 
 from contracts import JobRequest, parse_event
 from tests.mutation.catalogue import MUTATIONS
-from worker.entrypoints.cli import app
+from worker.entrypoints.cli import command_line
 from worker.local.model.script import HELP
 from worker.settings import Settings
 from worker.webhook_settings import WebhookSettings
@@ -103,7 +103,7 @@ def commands():
         return {option for parameter in command.params for option in parameter.opts} | {"--help"}
 
     known = {}
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, command in typer.main.get_command(command_line()).commands.items():
         known[name] = options(command)
         for inner, inner_command in getattr(command, "commands", {}).items():
             known[f"{name} {inner}"] = options(inner_command)

@@ -17,7 +17,7 @@ from worker.adapters.queue import SqsInbox, dead_letter
 from worker.domain.disposition import DeadLetter
 from worker.domain.job import JobRecord, JobState
 from worker.domain.message import InboundMessage
-from worker.entrypoints.cli import app
+from worker.entrypoints.cli import command_line
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,9 @@ class Console:
         self.inbox = SqsInbox(self._aws, environ["QUEUE_URL"], environ["DLQ_URL"])
 
     def type(self, *arguments, code=0, **changes):
-        done = CliRunner().invoke(app, ["dlq", *arguments], env={**self.environ, **changes})
+        done = CliRunner().invoke(
+            command_line(), ["dlq", *arguments], env={**self.environ, **changes}
+        )
         assert done.exit_code == code, f"{done.output} {done.exception!r}"
         return done.output if code else done.stdout
 

@@ -21,7 +21,7 @@ from worker.adapters.documents import S3Documents
 from worker.adapters.memory import MemoryCheckouts
 from worker.bootstrap import build
 from worker.domain.turn import AgentResult
-from worker.entrypoints.cli import app
+from worker.entrypoints.cli import command_line
 from worker.entrypoints.host import Host
 
 pytestmark = pytest.mark.integration
@@ -115,7 +115,7 @@ class Operator:
     async def type(self, *arguments):
         """A command and what it prints."""
         done = await asyncio.to_thread(
-            CliRunner().invoke, app, ["dlq", *arguments], env=self._environ
+            CliRunner().invoke, command_line(), ["dlq", *arguments], env=self._environ
         )
         assert done.exit_code == 0, f"{arguments}: {done.output} {done.exception!r}"
         return done.stdout

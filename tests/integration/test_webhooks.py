@@ -17,7 +17,7 @@ from contracts import JobCompletedEvent, parse_event, verify_webhook
 from tests.integration.conftest import until
 from tests.integration.webhook_servers import answering, hanging, subscriber
 from worker.entrypoints import webhook_lambda
-from worker.entrypoints.cli import app
+from worker.entrypoints.cli import command_line
 from worker.entrypoints.webhook_host import WebhookHost
 from worker.webhook_bootstrap import build_webhooks
 from worker.webhooks import service
@@ -31,7 +31,9 @@ pytestmark = pytest.mark.integration
 async def webhooks_command(environ, *arguments, status=0, stdin=None):
     """`agent-worker webhooks ...`; what it has printed. In this process, which has imported all."""
     runner = CliRunner(env={**environ, "COLUMNS": "80"})
-    done = await asyncio.to_thread(runner.invoke, app, ["webhooks", *arguments], input=stdin)
+    done = await asyncio.to_thread(
+        runner.invoke, command_line(), ["webhooks", *arguments], input=stdin
+    )
     assert done.exit_code == status, done.output
     return done.output
 

@@ -13,7 +13,7 @@ from contracts import message_group_id, sign
 from tests.integration.conftest import Bot, until, worker_process
 from tests.integration.webhook_servers import answering
 from tests.integration.webhook_servers import subscriber as receiving
-from worker.entrypoints.cli import app
+from worker.entrypoints.cli import command_line
 from worker.replay import letter, record
 
 pytestmark = pytest.mark.integration
@@ -74,7 +74,7 @@ async def test_no_secret_leaves_by_anything_that_others_can_read(
     async def type_(*arguments):
         """What a command prints for an operator."""
         runner = CliRunner(env={**environ, "COLUMNS": "80"})
-        done = await asyncio.to_thread(runner.invoke, app, arguments)
+        done = await asyncio.to_thread(runner.invoke, command_line(), arguments)
         assert done.exit_code == 0, done.output
         return done.output
 

@@ -28,7 +28,7 @@ async def called(error, monkeypatch):
             raise error
 
     aws = Aws(threads=1)
-    monkeypatch.setattr(aws, "client", lambda _service: Client())
+    monkeypatch.setattr(aws.clients, "get", lambda _service: Client())
     try:
         await aws.call("dynamodb", "operation", attempts=1)
     finally:

@@ -1,4 +1,5 @@
-"""Calling AWS: clients, threads, retries and errors, for every adapter, here only.
+"""Calling AWS: threads, retries and errors, for every adapter, here only; boto3 itself is in
+`clients`.
 
 boto3 blocks, so calls run in threads. botocore's own retries are off: tenacity's policy below is
 the one in force. Vendor errors leave as RefusedError (an answer that will not change) or
@@ -9,11 +10,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -22,6 +20,9 @@ from tenacity import (
 )
 
 from worker.domain.errors import UnavailableError, WorkerError
+
+if TYPE_CHECKING:
+    from worker.adapters.clients import Clients
 
 TRANSIENT_CODES = frozenset(
     {
@@ -46,10 +47,6 @@ TRANSIENT_CODES = frozenset(
         "ConditionalRequestConflict",  # S3 409 on If-None-Match: "retry the upload"
     }
 )
-
-PRESIGNING = Config(signature_version="s3v4")
-"""botocore still presigns with version 2 in the oldest regions, us-east-1 among them; S3 refuses
-that for objects under a KMS key."""
 
 
 def patiently(attempts: int = 3) -> AsyncRetrying:
@@ -76,43 +73,57 @@ class RefusedError(WorkerError):
 
 
 class Aws:
-    """Lazily made clients (importing and loading a service model is a good part of a cold start)
-    and one pool of threads. `AWS_ENDPOINT_URL` moves all of them, as boto3 defines it.
+    """One pool of threads, and clients that are made when they are needed, of one session.
+    `AWS_ENDPOINT_URL` moves all of them, as boto3 defines it.
     """
 
     def __init__(
-        self, *, threads: int = 32, region: str | None = None, read_timeout: float = 60
+        self,
+        *,
+        threads: int = 32,
+        region: str | None = None,
+        read_timeout: float = 60,
+        beside: "Aws | None" = None,
     ) -> None:
         self._region = region
+        self._threads = threads
+        self._read_timeout = read_timeout
+        self._beside = beside
         self._asides: list[Aws] = []
-        self._session = boto3.Session(region_name=region)
-        self._clients: dict[str, Any] = {}
+        self._made: Clients | None = None
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="aws")
-        self._config = Config(
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=5,
-            read_timeout=read_timeout,
-            max_pool_connections=threads,
-            tcp_keepalive=True,
-            # Path style, so that the emulator needs no wildcard DNS; S3 accepts both.
-            s3={"addressing_style": "path"},
-        )
 
-    def aside(self, *, threads: int, read_timeout: float) -> "Aws":
+    def aside(self, *, threads: int, read_timeout: float = 60) -> "Aws":
         """Threads and clients of their own, for what must not hold back the others. Closed with
         this one.
         """
-        aside = Aws(threads=threads, region=self._region, read_timeout=read_timeout)
+        aside = Aws(threads=threads, region=self._region, read_timeout=read_timeout, beside=self)
         self._asides.append(aside)
         return aside
 
+    @property
+    def clients(self) -> "Clients":
+        """The first to ask waits for boto3's import."""
+        if self._made is None:
+            from worker.adapters.clients import Clients, Session  # noqa: PLC0415 - as it says
+
+            with self._lock:
+                if self._made is None:
+                    beside = self._beside
+                    session = beside.clients.session if beside else Session(self._region)
+                    self._made = Clients(
+                        session, threads=self._threads, read_timeout=self._read_timeout
+                    )
+        return self._made
+
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
-        with self._lock:
-            if service not in self._clients:
-                config = self._config.merge(PRESIGNING) if service == "s3" else self._config
-                self._clients[service] = self._session.client(service, config=config)
-            return self._clients[service]
+        return self.clients.get(service)
+
+    def prepare(self, *services: str) -> None:
+        """Make these clients now, in this thread: no request has to wait for them."""
+        for service in services:
+            self.client(service)
 
     async def call(
         self, service: str, operation: str, *, attempts: int = 3, **kwargs: object
@@ -123,13 +134,7 @@ class Aws:
         """
 
         def request() -> Mapping[str, Any]:
-            call: Callable[..., Mapping[str, Any]] = getattr(self.client(service), operation)
-            try:
-                return call(**kwargs)
-            except ClientError as exc:
-                raise _translated(service, operation, exc) from exc
-            except BotoCoreError as exc:
-                raise UnavailableError(service, f"{operation}: {exc}") from exc
+            return self.clients.request(service, operation, kwargs)
 
         async for attempt in patiently(attempts):
             with attempt:
@@ -145,18 +150,5 @@ class Aws:
         for aside in self._asides:
             aside.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for client in self._clients.values():
-            client.close()
-
-
-def _translated(service: str, operation: str, exc: ClientError) -> WorkerError:
-    error = exc.response.get("Error", {})
-    code = error.get("Code", "Unknown")
-    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    reasons = tuple(
-        reason.get("Code", "None") for reason in exc.response.get("CancellationReasons", [])
-    )
-    busy = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-    if code in TRANSIENT_CODES or status >= 500 or busy.intersection(reasons):  # noqa: PLR2004 - HTTP 5xx
-        return UnavailableError(service, f"{operation}: {code}: {error.get('Message', '')}")
-    return RefusedError(f"{service} {operation}", code, error.get("Message", ""), reasons)
+        if self._made is not None:
+            self._made.close()

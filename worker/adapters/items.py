@@ -3,23 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
+from functools import cache
 from typing import Any
-
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from worker.domain.history import AttemptEnd
 from worker.domain.job import JobRecord, JobState, Spent
 from worker.domain.session import Lease, Segment, SessionHead
-
-_SERIALIZER = TypeSerializer()
-_DESERIALIZER = TypeDeserializer()
 
 Item = dict[str, Any]
 
 
 def value(plain: object) -> Any:  # noqa: ANN401 - boto3's attribute value
     """One attribute value; floats become exact decimals, as DynamoDB has no binary floats."""
-    return _SERIALIZER.serialize(_decimals(plain))
+    return _serializer().serialize(_decimals(plain))
 
 
 def values(plain: Mapping[str, object]) -> Item:
@@ -28,7 +24,8 @@ def values(plain: Mapping[str, object]) -> Item:
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _DESERIALIZER.deserialize(attribute) for name, attribute in item.items()}
+    read = _deserializer().deserialize
+    return {name: read(attribute) for name, attribute in item.items()}
 
 
 def record_of(item: Mapping[str, Any]) -> JobRecord:
@@ -159,6 +156,20 @@ def update_of(
             },
         }
     }
+
+
+@cache
+def _serializer() -> Any:  # noqa: ANN401 - boto3's
+    from boto3.dynamodb.types import TypeSerializer  # noqa: PLC0415 - see `clients`
+
+    return TypeSerializer()
+
+
+@cache
+def _deserializer() -> Any:  # noqa: ANN401 - boto3's
+    from boto3.dynamodb.types import TypeDeserializer  # noqa: PLC0415 - see `clients`
+
+    return TypeDeserializer()
 
 
 def _decimals(plain: object) -> object:

@@ -2,15 +2,14 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
-
-from botocore.exceptions import BotoCoreError
-from botocore.response import StreamingBody
-from urllib3.exceptions import HTTPError
+from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws import Aws, RefusedError
 from worker.domain.errors import StateDamagedError, UnavailableError
 from worker.domain.session import Segment
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
 
 CHUNK = 1024 * 1024
 
@@ -74,7 +73,10 @@ class ObjectStore:
             token = {"ContinuationToken": answer["NextContinuationToken"]}
 
 
-def _download(body: StreamingBody, target: Path) -> str:
+def _download(body: "StreamingBody", target: Path) -> str:
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - see `clients`
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
     digest = hashlib.sha256()
     try:
         with target.open("wb") as out:

@@ -4,9 +4,6 @@ cache says when one is read again. So a rotated secret counts without a restart.
 
 from collections.abc import Mapping
 
-from aws_lambda_powertools.utilities import parameters
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-
 from worker.domain.errors import SettingsError
 
 SCHEMES = ("secretsmanager://", "ssm://")
@@ -29,6 +26,12 @@ class References:
         the error names the reference, never a value.
         """
         resolved, problems = dict(self._environ), []
+        if not self._named:
+            return resolved
+        from aws_lambda_powertools.utilities.parameters.exceptions import (  # noqa: PLC0415 - boto3
+            GetParameterError,
+        )
+
         for name, reference in self._named.items():
             try:
                 resolved[name] = _read(reference, max_age)
@@ -44,6 +47,8 @@ class References:
 
 
 def _read(reference: str, max_age: int) -> str:
+    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415
+
     scheme, _, path = reference.partition("://")
     if scheme == "ssm":
         return str(parameters.get_parameter(f"/{path.lstrip('/')}", decrypt=True, max_age=max_age))

@@ -8,16 +8,18 @@ that is running is finished within the grace period, or interrupted and its mess
 import asyncio
 import contextlib
 import signal
+from typing import TYPE_CHECKING
 
 from worker.adapters.aws import RefusedError
-from worker.bootstrap import Worker
+from worker.bootstrap import SERVICES, Worker
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
-from worker.entrypoints.webhook_host import WebhookHost
 from worker.pipeline import process
 from worker.sweeper import sweep
-from worker.webhook_bootstrap import Webhooks
+
+if TYPE_CHECKING:
+    from worker.webhook_bootstrap import Webhooks
 
 POLL_FAILURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
@@ -43,10 +45,15 @@ class Host:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):
                 group.create_task(self._slot())
+            group.create_task(self._prepare())
             group.create_task(self._drain())
             group.create_task(self._sweep())
         await self._worker.checkouts.close()
         journal.note("stopped", owner=self._worker.ports.owner)
+
+    async def _prepare(self) -> None:
+        """The clients that the first turn needs, while its message is on its way."""
+        await self._worker.aws.run(lambda: self._worker.aws.prepare(*SERVICES))
 
     async def _slot(self) -> None:
         policy, settings = self._worker.ports.policy, self._worker.settings
@@ -120,12 +127,15 @@ class Host:
             turn.cancel()
 
 
-async def serve(worker: Worker, concurrency: int, webhooks: Webhooks | None = None) -> None:
+async def serve(worker: Worker, concurrency: int, webhooks: "Webhooks | None" = None) -> None:
     """Run a host, and deliver webhooks if they are given, until SIGTERM or SIGINT."""
-    host = Host(worker, concurrency)
+    host, beside = Host(worker, concurrency), None
     worker.ports.journal.note("confinement", **worker.confinement)
-    settings = worker.settings
-    beside = webhooks and WebhookHost(webhooks, settings.poll_seconds, settings.drain_seconds)
+    if webhooks:
+        from worker.entrypoints.webhook_host import WebhookHost  # noqa: PLC0415 - few hosts do both
+
+        settings = worker.settings
+        beside = WebhookHost(webhooks, settings.poll_seconds, settings.drain_seconds)
 
     def stop() -> None:
         host.stop()

@@ -6,29 +6,25 @@ FIFO queues). Groups are independent of each other and run side by side.
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from worker.adapters.aws import RefusedError
 from worker.adapters.queue import message_of
-from worker.bootstrap import Worker, build, harden
+from worker.bootstrap import SERVICES, Worker, build, harden
 from worker.domain.disposition import Ack, DeadLetter, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
+from worker.entrypoints.lambda_context import LambdaContext
 from worker.pipeline import process
 from worker.sweeper import sweep
 
 REPLY_MARGIN_SECONDS = 20.0
 """Time kept back from the function's limit for commit, publish and reply."""
-
-
-class LambdaContext(Protocol):
-    """The part of Lambda's context that is used."""
-
-    def get_remaining_time_in_millis(self) -> int: ...
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -54,6 +50,7 @@ def sweeper(_event: Mapping[str, Any], _context: LambdaContext) -> dict[str, int
 def _warm() -> tuple[Worker, asyncio.Runner]:
     """Once per sandbox: the worker and one event loop for all its invocations."""
     worker = build()
+    worker.aws.prepare(*SERVICES)
     harden()
     worker.ports.journal.note("confinement", **worker.confinement)
     worker.checkouts.clear()
@@ -126,3 +123,7 @@ def _api_names(record: Mapping[str, Any]) -> dict[str, Any]:
             for name, item in record.get("messageAttributes", {}).items()
         },
     }
+
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in a sandbox: its INIT has the most CPU
+    _warm()

@@ -14,7 +14,7 @@ from typing import Any
 from worker.adapters.aws import RefusedError
 from worker.adapters.webhook_queue import QueueMessage
 from worker.domain.errors import UnavailableError
-from worker.entrypoints.lambda_handler import LambdaContext
+from worker.entrypoints.lambda_context import LambdaContext
 from worker.entrypoints.webhook_host import buried
 from worker.webhook_bootstrap import Webhooks, build_webhooks
 from worker.webhooks.consumer import accept, sweep

@@ -1,10 +1,10 @@
-"""Imports the agent SDK without `mcp`, which is two thirds of its import time.
+"""Imports the agent SDK without `mcp` and `jsonschema`, which are most of its import time.
 
-The SDK needs that package for MCP servers that live inside this process. A profile's servers are
+The SDK needs both for MCP servers that live inside this process. A profile's servers are
 processes and addresses, which the CLI itself talks to, so the worker has none. While the SDK is
-imported, placeholders stand for the names that it takes from `mcp`; afterwards `mcp` can be
-imported as usual. A placeholder that is used says so. Should another version of the SDK need more
-of `mcp` at import, it gets the real one.
+imported, placeholders stand for the names that it takes from them; afterwards they can be imported
+as usual. A placeholder that is used says so. Should another version of the SDK need more of them at
+import, it gets the real ones.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from typing import Any
 
 SDK, MCP = "claude_agent_sdk", "mcp"
 STOOD_FOR = (
+    "jsonschema",
     "mcp",
     "mcp.server",
     "mcp.shared",
@@ -50,6 +51,8 @@ def import_sdk() -> None:
     if SDK in sys.modules or MCP in sys.modules:
         return
     for name in STOOD_FOR:
+        if name in sys.modules:
+            continue
         module = _Placeholder(name)
         module.__path__ = []  # a package, whose other modules are not there
         sys.modules[name] = module

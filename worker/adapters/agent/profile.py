@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from claude_agent_sdk import AgentDefinition
 
 DEFAULT_SYSTEM_PROMPT = (
@@ -82,6 +81,8 @@ def _agents(folder: Path, problems: list[str]) -> dict[str, AgentDefinition]:
 
 
 def _front_matter(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:
+    import yaml  # noqa: PLC0415 - few profiles have agents
+
     text = path.read_text()
     match = re.match(r"\A---\n(.*?)\n---\n?(.*)\Z", text, re.DOTALL)
     if not match:

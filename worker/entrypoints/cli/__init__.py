@@ -1,25 +1,24 @@
-"""The command line. Each command imports what it needs, so that `--help` answers at once."""
+"""The command line. Only the module of the command that is asked for is imported, and each command
+imports what it needs when it runs: so `run` starts at once, and `--help` answers at once.
+"""
+
+import sys
+from importlib import import_module
 
 import typer
 
-from worker.entrypoints.cli import (
-    dlq,
-    doctor,
-    host,
-    jobs,
-    messages,
-    sessions,
-    stack,
-    status,
-    webhooks,
-)
+COMMANDS = {
+    "run": "host",
+    "send": "messages",
+    "tail": "messages",
+    "up": "stack",
+    "down": "stack",
+    "status": "status",
+    "doctor": "doctor",
+}
+GROUPS = ("jobs", "sessions", "dlq", "webhooks")
 
-app = typer.Typer(
-    name="agent-worker",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="""Run Claude agents behind a chat bot.
+HELP = """Run Claude agents behind a chat bot.
 
 [bold]Try it[/bold], without an account or a key:
 
@@ -29,19 +28,29 @@ app = typer.Typer(
     agent-worker send --chat 1 --wait "hello"
     agent-worker down
 
-`run` and `send` are configured by the environment alone: see docs/configuration.md.""",
-)
-for command in (
-    *(host.run, messages.send, messages.tail, stack.up, stack.down),
-    *(status.status, doctor.doctor),
-):
-    app.command()(command)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(webhooks.app, name="webhooks")
+`run` and `send` are configured by the environment alone: see docs/configuration.md."""
+
+
+def command_line(wanted: str | None = None) -> typer.Typer:
+    """With the command or group `wanted`; with all of them when it is none of them."""
+    app = typer.Typer(
+        name="agent-worker",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help=HELP,
+    )
+    app.callback()(lambda: None)  # so that a single command is still named
+    known = wanted in COMMANDS or wanted in GROUPS
+    for name, module in COMMANDS.items():
+        if wanted == name or not known:
+            app.command(name)(getattr(import_module(f"{__name__}.{module}"), name))
+    for name in GROUPS:
+        if wanted == name or not known:
+            app.add_typer(import_module(f"{__name__}.{name}").app, name=name)
+    return app
 
 
 def main() -> None:
     """The console script."""
-    app()
+    command_line(next(iter(sys.argv[1:]), None))()

@@ -1,11 +1,13 @@
 """`run`: the long-running host."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.entrypoints.cli.output import fail
+if TYPE_CHECKING:
+    from worker.bootstrap import Worker
+    from worker.webhook_bootstrap import Webhooks
 
 
 def run(
@@ -24,15 +26,24 @@ def run(
     from worker.bootstrap import build, harden  # noqa: PLC0415
     from worker.domain.errors import SettingsError  # noqa: PLC0415
     from worker.entrypoints.host import serve  # noqa: PLC0415
-    from worker.webhook_bootstrap import build_webhooks  # noqa: PLC0415
-    from worker.webhook_settings import WebhookSettings  # noqa: PLC0415
 
     try:
         # A slot holds one thread while it polls; turns need some beside it.
         worker = build(threads=concurrency * 3 + 8)
-        wanted = WebhookSettings.wanted(os.environ)
-        webhooks = build_webhooks(journal=worker.ports.journal) if wanted else None
+        webhooks = _webhooks(worker)
     except SettingsError as exc:
+        from worker.entrypoints.cli.output import fail  # noqa: PLC0415
+
         fail(str(exc), code=2)
     harden()
     asyncio.run(serve(worker, concurrency, webhooks))
+
+
+def _webhooks(worker: "Worker") -> "Webhooks | None":
+    from worker.webhook_settings import WebhookSettings  # noqa: PLC0415
+
+    if not WebhookSettings.wanted(os.environ):
+        return None
+    from worker.webhook_bootstrap import build_webhooks  # noqa: PLC0415
+
+    return build_webhooks(journal=worker.ports.journal, beside=worker.aws)
