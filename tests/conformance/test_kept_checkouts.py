@@ -11,6 +11,7 @@ import pytest
 
 from tests.conformance.stores import MemoryStore, a_claim, new_plan
 from worker.adapters.kept import Kept
+from worker.adapters.spool import Spool
 from worker.domain.errors import UnavailableError
 from worker.domain.session import SessionPlan
 from worker.ports import Commit
@@ -132,7 +133,7 @@ async def test_a_turn_whose_copy_has_no_room_on_the_disk_is_committed_and_not_ke
 ):
     chat, resident = await a_kept_chat(s3_store)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Spool, "copy_to", full)
         await chat.turn("two", resident=resident)
     assert resident.ended
     found, lines, _ = await chat.turn("three")

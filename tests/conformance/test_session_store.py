@@ -28,9 +28,10 @@ class Resealed:
     async def append(self, key, entries):
         transcript = self._open()
         await transcript.append(key, entries)
-        if delta := transcript.delta():
-            self.files.append(self.folder / str(len(self.files)))
-            self.files[-1].write_bytes(delta)
+        path = self.folder / str(len(self.files))
+        with path.open("wb") as out:
+            transcript.delta(out)
+        self.files.append(path)
 
     async def load(self, key):
         return await self._open().load(key)
@@ -78,7 +79,8 @@ def test_any_entries_come_back_as_they_went_in(tmp_path_factory, batches):
         for batch in batches:
             await transcript.append(KEY, batch)
         path = tmp_path_factory.mktemp("s") / "0"
-        path.write_bytes(transcript.delta())
+        with path.open("wb") as out:
+            transcript.delta(out)
         return await Transcript([path]).load(KEY)
 
     assert asyncio.run(round_trip()) == [entry for batch in batches for entry in batch]

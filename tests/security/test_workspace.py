@@ -269,8 +269,9 @@ def test_a_folder_that_became_a_file_is_one_afterwards(chat):
     (workspace / "a" / "b").unlink()
     (workspace / "a").rmdir()
     (workspace / "a").write_text("a file now")
-    second, _ = tree.changes()
-    FileTree({"workspace": chat / "restored"}).apply(io.BytesIO(first + second))
+    second = io.BytesIO()
+    tree.pack(second)
+    FileTree({"workspace": chat / "restored"}).apply(io.BytesIO(first + second.getvalue()))
     assert (chat / "restored" / "a").read_text() == "a file now"
 
 

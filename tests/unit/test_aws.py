@@ -1,5 +1,7 @@
 """What AWS answers is told apart once: what is worth another attempt, and what is not."""
 
+import tempfile
+
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
@@ -72,3 +74,24 @@ async def test_what_aws_refuses_is_told_apart_with_its_code(error, monkeypatch):
     with pytest.raises(RefusedError) as caught:
         await called(error, monkeypatch)
     assert caught.value.code == error.response["Error"]["Code"]
+
+
+async def test_each_attempt_sends_the_whole_of_a_file(monkeypatch):
+    sent = []
+
+    class Client:
+        def operation(self, *, Body):  # noqa: N803 - as boto3 names it
+            sent.append(Body.read())
+            if len(sent) < 3:
+                raise answer("SlowDown", 503)
+            return {}
+
+    aws = Aws(threads=1)
+    monkeypatch.setattr(aws.clients, "get", lambda _service: Client())
+    try:
+        with tempfile.TemporaryFile() as body:
+            body.write(b"all of it")
+            await aws.call("s3", "operation", Body=body)
+    finally:
+        aws.close()
+    assert sent == [b"all of it"] * 3

@@ -9,6 +9,7 @@ from worker.adapters.directories import local_copy, mark_kept
 from worker.adapters.filetree import FileTree, Stamp, TooManyFilesError
 from worker.adapters.kept import Kept, removed
 from worker.adapters.objects import ObjectStore
+from worker.adapters.spool import Spool, spooled
 from worker.adapters.transcript import Transcript
 from worker.adapters.turnlog import TurnLog
 from worker.domain.claim import Claim
@@ -110,47 +111,53 @@ class S3Checkout:
 
     async def _seal_lines(self) -> tuple[Segment, ...]:
         self._sealed_lines = self.transcript.length
-        trimmed = await self._store.run(self.transcript.trimmed)
-        if trimmed is not None:
-            return await self._written("lines", (), trimmed)
-        delta = await self._store.run(self.transcript.delta)
-        if not delta:
-            return self.plan.segments
-        first = self._merged_from(self.plan.segments, len(delta))
-        merged = b"".join([*await self._stored(self.plan.segments[first:]), delta])
-        return await self._written("lines", self.plan.segments[:first], merged)
+        with spooled(self.directory) as added:
+            if await self._store.run(lambda: self.transcript.trimmed(added)):
+                return await self._written("lines", (), added)
+            await self._store.run(lambda: self.transcript.delta(added))
+            if not added.size:
+                return self.plan.segments
+            first = self._merged_from(self.plan.segments, added.size)
+            return await self._merged("lines", self.plan.segments, first, added)
 
     async def _seal_files(self) -> tuple[Segment, ...]:
         committed = self.plan.files
         try:
-            delta, stamps = await self._store.run(self._tree.changes)
-            if not delta:
+            with spooled(self.directory) as added, spooled(self.directory) as whole:
+                stamps = await self._store.run(lambda: self._tree.pack(added))
+                first = self._merged_from(committed, added.size)
+                if added.size and first == 0:
+                    # All of it: what was overwritten in the meantime is left behind.
+                    stamps = await self._store.run(lambda: self._tree.pack(whole, {}))
                 self._stamps = stamps
-                return committed
-            first = self._merged_from(committed, len(delta))
-            if first == 0:  # all of it: what was overwritten in the meantime is left behind
-                merged, stamps = await self._store.run(lambda: self._tree.changes({}))
-            else:
-                merged = b"".join([*await self._stored(committed[first:]), delta])
+                if not added.size:
+                    return committed
+                if first > 0:
+                    return await self._merged("files", committed, first, added)
+                return await self._written("files", (), whole) if whole.size else ()
         except TooManyFilesError as exc:
             raise WorkspaceLimitError(str(exc)) from exc
-        self._stamps = stamps
-        return await self._written("files", committed[:first], merged) if merged else ()
 
-    async def _stored(self, segments: Sequence[Segment]) -> list[bytes]:
-        paths = [local_copy(self.directory, segment) for segment in segments]
-        data: list[bytes] = await self._store.run(lambda: [path.read_bytes() for path in paths])
-        return data
+    async def _merged(
+        self, kind: str, committed: tuple[Segment, ...], first: int, added: Spool
+    ) -> tuple[Segment, ...]:
+        """Store what was added; in one object with the committed segments from `first` on."""
+        if first == len(committed):
+            return await self._written(kind, committed, added)
+        copies = [local_copy(self.directory, segment) for segment in committed[first:]]
+        with spooled(self.directory) as merged:
+            await self._store.run(lambda: merged.join(copies, added))
+            return await self._written(kind, committed[:first], merged)
 
     async def _written(
-        self, kind: str, kept: tuple[Segment, ...], data: bytes
+        self, kind: str, kept: tuple[Segment, ...], data: Spool
     ) -> tuple[Segment, ...]:
         # One claim commits once, so its generation is a name that nobody else uses.
         key = f"{self._prefix}/{self.plan.session_id}/{self._claim.generation:08d}.{kind}.zst"
         segment = await self._store.seal(key, data, self._clock.now())
         if self._resident is not None:  # the next turn may merge it
             try:
-                await self._store.run(lambda: local_copy(self.directory, segment).write_bytes(data))
+                await self._store.run(lambda: data.copy_to(local_copy(self.directory, segment)))
             except OSError:  # the disk is full; the turn is no worse for it
                 self._copied = False
         return (*kept, segment)

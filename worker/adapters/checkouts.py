@@ -15,7 +15,7 @@ from worker.adapters.filetree import FileTree, Limits
 from worker.adapters.kept import Kept, removed
 from worker.adapters.objects import ObjectStore
 from worker.adapters.owners import Owners
-from worker.adapters.segments import MalformedSegmentError, encode, restore
+from worker.adapters.segments import MalformedSegmentError, restore
 from worker.adapters.shelf import Shelf
 from worker.adapters.transcript import Transcript
 from worker.adapters.turnlog import Recorded, TurnLog, read_log
@@ -137,7 +137,9 @@ class S3Checkouts:
             cut_off=False,
             _claim=claim,
             _tree=tree,
-            _log=TurnLog(self._store, prefix, claim.generation, transcript, tree),
+            _log=TurnLog(
+                self._store, prefix, claim.generation, transcript, tree, directory / "log"
+            ),
             _store=self._store,
             _prefix=f"sessions/{claim.job.request.tenant_id}/{chat}",
             _clock=self._clock,
@@ -158,7 +160,8 @@ class S3Checkouts:
         key: SessionKey = {"project_key": self._project, "session_id": plan.session_id}
         try:
             recorded.graft(transcript, key)
-            adopted.write_bytes(transcript.delta() or encode([]))
+            with adopted.open("wb") as out:
+                transcript.delta(out)
             restore([*lines, adopted], directory / "config" / "projects", self._project)
             for archive in files:
                 with archive.open("rb") as stored:

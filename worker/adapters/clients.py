@@ -4,6 +4,7 @@ Imported by the thread that makes the first request, and by nobody else: it is a
 start, and the agent's process can start meanwhile. So adapters import `aws`, never this.
 """
 
+import io
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -64,6 +65,9 @@ class Clients:
     ) -> Mapping[str, Any]:
         """Raises RefusedError or UnavailableError."""
         call = getattr(self.get(service), operation)
+        for body in arguments.values():
+            if isinstance(body, io.IOBase):
+                body.seek(0)  # it has just been written, or an earlier attempt has read it
         try:
             answer: Mapping[str, Any] = call(**arguments)
         except ClientError as exc:

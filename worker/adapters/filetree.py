@@ -71,19 +71,23 @@ class FileTree:
         """What is there now is known; or what was there when `changes` took these stamps."""
         self._marked = self._stamps() if stamps is None else stamps
 
-    def changes(self, since: Mapping[str, Stamp] | None = None) -> tuple[bytes, dict[str, Stamp]]:
-        """An archive of what differs from `since` (by default, from the mark), empty when nothing
-        does, and the stamps that it was made of. Raises TooManyFilesError.
+    def pack(self, out: IO[bytes], since: Mapping[str, Stamp] | None = None) -> dict[str, Stamp]:
+        """Write an archive of what differs from `since` (by default, from the mark), nothing when
+        nothing does; returns the stamps that it was made of. Raises TooManyFilesError.
         """
         before = self._marked if since is None else since
         now = self._stamps()
         changed = [name for name, stamp in now.items() if before.get(name) != stamp]
         deleted = sorted(before.keys() - now.keys())
-        return (self._archive(changed, deleted), now) if changed or deleted else (b"", now)
+        if changed or deleted:
+            self._archive(out, changed, deleted)
+        return now
 
     def everything(self) -> bytes:
         """An archive of all there is; empty when there is nothing."""
-        return self.changes({})[0]
+        out = io.BytesIO()
+        self.pack(out, {})
+        return out.getvalue()
 
     @property
     def marked(self) -> Mapping[str, Stamp]:
@@ -119,7 +123,7 @@ class FileTree:
             msg = f"{member.name!r} has no content"
             raise MalformedSegmentError(msg)
         if member.name == DELETED:
-            for name in json.loads(content.read(MAX_DELETED_BYTES)):
+            for name in json.loads(content.read(min(member.size, MAX_DELETED_BYTES))):
                 _clear(self._target(name))
             return
         target = self._target(member.name)
@@ -146,8 +150,7 @@ class FileTree:
             raise MalformedSegmentError(msg)
         return target
 
-    def _archive(self, changed: list[str], deleted: list[str]) -> bytes:
-        out = io.BytesIO()
+    def _archive(self, out: IO[bytes], changed: list[str], deleted: list[str]) -> None:
         compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         with (
             compressor.stream_writer(out, closefd=False) as packed,
@@ -159,7 +162,6 @@ class FileTree:
             archive.addfile(info, io.BytesIO(listing))
             for name in changed:
                 self._add(archive, name)
-        return out.getvalue()
 
     def _add(self, archive: tarfile.TarFile, name: str) -> None:
         root, _, path = name.partition("/")
@@ -172,10 +174,10 @@ class FileTree:
             status = os.fstat(source.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_uid != _owner(self._roots[root]):
                 return
-            content = source.read(self._limits.size + 1)
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = len(content), status.st_mode & 0o700
-        archive.addfile(info, io.BytesIO(content))
+            info = tarfile.TarInfo(name)
+            info.size = min(status.st_size, self._limits.size + 1)
+            info.mode = status.st_mode & 0o700
+            archive.addfile(info, _AsLong(source))
 
     def _stamps(self) -> dict[str, Stamp]:
         stamps: dict[str, Stamp] = {}
@@ -210,6 +212,18 @@ class FileTree:
                         status = entry.stat(follow_symlinks=False)
                         if status.st_uid == owner and not self._skip(root, path):
                             yield f"{root}/{path}", status
+
+
+class _AsLong:
+    """A file that stays as long as it was measured, whatever is written to it meanwhile: zeros
+    stand for what was cut off. Its stamp has changed by then, so the next look takes it again.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+
+    def read(self, size: int = 0, /) -> bytes:
+        return self._source.read(size).ljust(size, b"\0")
 
 
 def _opened_beneath(root: Path, path: str) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws import Aws, RefusedError
+from worker.adapters.spool import Spool
 from worker.domain.errors import StateDamagedError, UnavailableError
 from worker.domain.session import Segment
 
@@ -22,7 +23,7 @@ class ObjectStore:
         self._bucket = bucket
         self.run = aws.run
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes | Spool) -> None:
         """Write once: an existing object of this name is an earlier try of the same write."""
         try:
             await self._aws.call(
@@ -38,10 +39,10 @@ class ObjectStore:
             if exc.code not in {"PreconditionFailed", "412"}:
                 raise
 
-    async def seal(self, key: str, data: bytes, written_at: float) -> Segment:
+    async def seal(self, key: str, data: Spool, written_at: float) -> Segment:
         """Write a segment once; what the manifest says of it."""
         await self.put(key, data)
-        return Segment(key, len(data), hashlib.sha256(data).hexdigest(), written_at)
+        return Segment(key, data.size, data.sha256, written_at)
 
     async def fetch(self, segment: Segment, target: Path) -> None:
         """Download and verify; raises StateDamagedError."""

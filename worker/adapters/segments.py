@@ -11,6 +11,7 @@ a restore streams: memory stays flat however long the conversation.
 
 import errno
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,15 @@ from claude_agent_sdk import SessionKey
 COMPRESSION_LEVEL = 3
 MAX_HEADER = 64 * 1024
 COPY_CHUNK = 1024 * 1024
-READ_CHUNK = 64 * 1024
+
+FRAME_START = 5
+"""Bytes of a zstd frame that tell how long its header is."""
+
+MAX_BLOCK = 128 * 1024
+"""What a block of a zstd frame holds at most, compressed or not (RFC 8878, 3.1.1.2.4)."""
+
+REPEATED_BYTE = 1
+"""The type of a block that is one byte, to be repeated."""
 
 
 class MalformedSegmentError(Exception):
@@ -33,26 +42,36 @@ Parts = Iterable[tuple[SessionKey, bytes]]
 """JSON lines by transcript, in the order they were written."""
 
 
+def write(parts: Parts, out: IO[bytes]) -> None:
+    """Add one compressed frame of these parts to `out`; nothing when there are none."""
+    rest = iter(parts)
+    first = next(rest, None)
+    if first is None:
+        return
+    compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+    with compressor.stream_writer(out, closefd=False) as packed:
+        for key, lines in itertools.chain([first], rest):
+            header = {
+                "project_key": key["project_key"],
+                "session_id": key["session_id"],
+                "subpath": key.get("subpath") or "",
+                "size": len(lines),
+            }
+            packed.write(json.dumps(header).encode() + b"\n")
+            packed.write(lines)
+
+
 def encode(parts: Parts) -> bytes:
-    """One compressed frame of these parts; empty when there are none."""
-    plain = io.BytesIO()
-    for key, lines in parts:
-        header = {
-            "project_key": key["project_key"],
-            "session_id": key["session_id"],
-            "subpath": key.get("subpath") or "",
-            "size": len(lines),
-        }
-        plain.write(json.dumps(header).encode() + b"\n")
-        plain.write(lines)
-    data = plain.getvalue()
-    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(data) if data else b""
+    """The same, in memory."""
+    out = io.BytesIO()
+    write(parts, out)
+    return out.getvalue()
 
 
 def decode(stored: IO[bytes]) -> Iterator[tuple[SessionKey, IO[bytes]]]:
     """The parts of a stored segment; each stream is to be read before the next part.
 
-    Raises MalformedSegmentError for anything that `encode` has not written.
+    Raises MalformedSegmentError for anything that `write` has not written.
     """
     try:
         with io.BufferedReader(Frames(stored)) as plain:
@@ -142,14 +161,10 @@ def _inside(root: Path, key: SessionKey) -> Path:
 
 
 class Frames(io.RawIOBase):
-    """The plain bytes of concatenated zstd frames. zstandard's own stream reader takes a frame
-    that was cut short for the end; this says so.
-    """
+    """Concatenated zstd frames as one stream; a frame that is cut short is an error."""
 
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._begun = False
+    def __init__(self, stored: IO[bytes]) -> None:
+        self._pieces = _pieces(stored)
         self._plain = memoryview(b"")
 
     def readable(self) -> bool:
@@ -157,23 +172,52 @@ class Frames(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
         while not self._plain:
-            stored = self._frame.unused_data if self._frame.eof else b""
-            if self._frame.eof:
-                self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
-            stored = stored or self._source.read(READ_CHUNK)
-            if not stored:
-                if self._begun:
-                    msg = "a segment ends in the middle of a frame"
-                    raise MalformedSegmentError(msg)
+            piece = next(self._pieces, None)
+            if piece is None:
                 return 0
-            self._begun = True
-            try:
-                self._plain = memoryview(self._frame.decompress(stored))
-            except zstandard.ZstdError as exc:
-                raise MalformedSegmentError(str(exc)) from exc
+            self._plain = memoryview(piece)
         size = min(len(buffer), len(self._plain))
         buffer[:size], self._plain = self._plain[:size], self._plain[size:]
         return size
+
+
+def _pieces(stored: IO[bytes]) -> Iterator[bytes]:
+    """What the frames hold, a block at a time: 64 KB of a transcript that repeats itself can be a
+    gigabyte, but no block is more than MAX_BLOCK. Raises MalformedSegmentError.
+    """
+    decompressor = zstandard.ZstdDecompressor()
+    while start := stored.read(FRAME_START):
+        try:
+            start += _exactly(stored, zstandard.frame_header_size(start) - FRAME_START)
+            frame = decompressor.decompressobj()
+            yield frame.decompress(start)
+            for block in _blocks(stored):
+                yield frame.decompress(block)
+            if zstandard.get_frame_parameters(start).has_checksum:
+                yield frame.decompress(_exactly(stored, 4))
+        except zstandard.ZstdError as exc:
+            raise MalformedSegmentError(str(exc)) from exc
+
+
+def _blocks(stored: IO[bytes]) -> Iterator[bytes]:
+    """The blocks of a frame, with their headers (RFC 8878, 3.1.1.2)."""
+    last = False
+    while not last:
+        header = _exactly(stored, 3)
+        told = int.from_bytes(header, "little")
+        last, kind, size = bool(told & 1), told >> 1 & 3, told >> 3
+        if size > MAX_BLOCK:
+            msg = f"a block of {size} bytes"
+            raise MalformedSegmentError(msg)
+        yield header + _exactly(stored, 1 if kind == REPEATED_BYTE else size)
+
+
+def _exactly(stored: IO[bytes], size: int) -> bytes:
+    data = stored.read(size)
+    if len(data) < size:
+        msg = "a segment ends in the middle of a frame"
+        raise MalformedSegmentError(msg)
+    return data
 
 
 class _Part(io.RawIOBase):

@@ -1,9 +1,11 @@
 """The agent SDK's `SessionStore` over committed segments and the turn's own entries."""
 
 import asyncio
+import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from claude_agent_sdk import (
     SessionKey,
@@ -12,7 +14,7 @@ from claude_agent_sdk import (
     SessionStoreListEntry,
 )
 
-from worker.adapters.segments import decode, encode
+from worker.adapters.segments import Parts, decode, write
 from worker.domain.compaction import is_boundary, preserved
 from worker.domain.resume import Entry, tool_calls
 
@@ -20,14 +22,18 @@ PROCESS_ENTRIES = frozenset({"cost-state"})
 """Entries about the process that wrote them. A resumed CLI would add its cost to the one that
 `cost-state` carries, and the job's cost would be the whole conversation's."""
 
+PART_BYTES = 1024 * 1024
+"""When a part that is written line by line is full."""
+
 
 class Transcript:
     """What was committed (segment files on local disk) and what this turn appends.
 
     Appending keeps the entries in memory as JSON lines; `delta` compresses them for the commit, so
-    that nothing is stored that no turn has concluded. Retried appends are recognized by `uuid`, as
-    the SDK asks. One instance belongs to one process of the CLI, over its turns; `now_ms` is the
-    time that listings report.
+    that nothing is stored that no turn has concluded. What is committed is read as a stream, a line
+    at a time, however long the conversation. Retried appends are recognized by `uuid`, as the SDK
+    asks. One instance belongs to one process of the CLI, over its turns; `now_ms` is the time that
+    listings report.
     """
 
     def __init__(self, committed: Sequence[Path] = (), now_ms: int = 0) -> None:
@@ -62,7 +68,7 @@ class Transcript:
             json.loads(line)
             for found, lines in self._parts()
             if _place(found) == wanted
-            for line in lines.splitlines()
+            for line in lines
         ]
         return entries or None
 
@@ -84,12 +90,12 @@ class Transcript:
 
     def last_uuid(self, key: SessionKey) -> str | None:
         """Of the last entry so far that was said: the next one follows it."""
-        for found, lines in reversed(self._parts()):
+        last = None
+        for found, lines in self._parts():
             if _place(found) == _place(key):
-                for line in reversed(lines.splitlines()):
-                    if uuid := json.loads(line).get("uuid"):
-                        return str(uuid)
-        return None
+                for line in lines:
+                    last = json.loads(line).get("uuid") or last
+        return None if last is None else str(last)
 
     async def has_call(self, tool_use_id: str) -> None:
         """Wait until the entry with this tool call has arrived."""
@@ -110,37 +116,33 @@ class Transcript:
         self._seen.clear()
         self._calls.clear()
 
-    def delta(self, since: int = 0) -> bytes:
-        """The turn's own entries, from batch `since` on, as one compressed frame."""
-        return encode(self._appended[since:])
+    def delta(self, out: IO[bytes], since: int = 0) -> None:
+        """Write the turn's own entries, from batch `since` on, as one compressed frame; nothing
+        when there are none.
+        """
+        write(self._appended[since:], out)
 
-    def trimmed(self) -> bytes | None:
-        """All that the session needs from now on, committed or not, when the conversation was
-        summed up in this turn; None when it was not, or nothing can be left out.
+    def trimmed(self, out: IO[bytes]) -> bool:
+        """Write all that the session needs from now on, committed or not, when the conversation was
+        summed up in this turn; False when it was not, or nothing can be left out.
         """
         kept = None if self._boundary is None else preserved(self._boundary)
         if self._boundary is None or kept is None:
-            return None
-        boundary, reached = str(self._boundary["uuid"]), False
-        parts = []
-        for key, lines in self._parts():
-            if key.get("subpath"):
-                parts.append((key, lines))
-                continue
-            left, reached = _needed(lines, boundary, kept, reached=reached)
-            if left:
-                parts.append((key, left))
-        return encode(parts)
+            return False
+        write(_needed(self._parts(), str(self._boundary["uuid"]), kept), out)
+        return True
 
     def _call(self, tool_use_id: str) -> asyncio.Event:
         return self._calls.setdefault(tool_use_id, asyncio.Event())
 
-    def _parts(self) -> list[tuple[SessionKey, bytes]]:
-        parts: list[tuple[SessionKey, bytes]] = []
+    def _parts(self) -> Iterator[tuple[SessionKey, IO[bytes]]]:
+        """Each stream is to be read before the next part."""
+        appended = self._appended.copy()
         for path in self._committed:
             with path.open("rb") as source:
-                parts.extend((key, lines.read()) for key, lines in decode(source))
-        return parts + self._appended
+                yield from decode(source)
+        for key, lines in appended:
+            yield key, io.BytesIO(lines)
 
     def _repeated(self, key: SessionKey, entry: Entry) -> bool:
         uuid = entry.get("uuid")
@@ -154,16 +156,27 @@ class Transcript:
 
 
 def _needed(
-    lines: bytes, boundary: str, kept: frozenset[str], *, reached: bool
-) -> tuple[bytes, bool]:
-    """The lines that are still needed, byte for byte, and whether the boundary was among them."""
-    left = []
-    for line in lines.splitlines(keepends=True):
-        uuid = None if reached else json.loads(line).get("uuid")
-        reached = reached or uuid == boundary
-        if reached or uuid in kept:
+    parts: Iterable[tuple[SessionKey, IO[bytes]]], boundary: str, kept: frozenset[str]
+) -> Parts:
+    """The lines that are still needed, byte for byte: a subagent's all, and of the conversation
+    what the boundary keeps, itself, and what follows it.
+    """
+    reached = False
+    for key, lines in parts:
+        left, size = [], 0
+        for line in lines:
+            if not (reached or key.get("subpath")):
+                uuid = json.loads(line).get("uuid")
+                reached = uuid == boundary
+                if not reached and uuid not in kept:
+                    continue
             left.append(line)
-    return b"".join(left), reached
+            size += len(line)
+            if size >= PART_BYTES:
+                yield key, b"".join(left)
+                left, size = [], 0
+        if left:
+            yield key, b"".join(left)
 
 
 def _place(key: SessionKey) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ from claude_agent_sdk import SessionKey
 from worker.adapters.filetree import FileTree, Stamp, TooManyFilesError
 from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import MalformedSegmentError, decode
+from worker.adapters.spool import Spool, spooled
 from worker.adapters.transcript import Transcript
 from worker.domain.errors import UnavailableError
 from worker.domain.resume import Entry, grafted, in_session, recorded_part
@@ -50,7 +51,7 @@ class Recorded:
 
 
 class TurnLog:
-    """Writes the log of one attempt (`generation`) of a job."""
+    """Writes the log of one attempt (`generation`) of a job; large parts by way of `folder`."""
 
     def __init__(
         self,
@@ -59,8 +60,10 @@ class TurnLog:
         generation: int,
         transcript: Transcript,
         tree: FileTree,
+        folder: Path,
     ) -> None:
         self._store = store
+        self._folder = folder
         self._prefix = prefix
         self._generation = generation
         self._transcript = transcript
@@ -82,19 +85,20 @@ class TurnLog:
             # What is stored twice is known by its uuid.
             name = f"{self._prefix}/{self._generation:08d}-{self._part:06d}"
             self._part += 1
-            lines = await self._store.run(lambda: self._transcript.delta(self._lines))
-            files, stamps = await self._store.run(self._changed_files)
-            if files:
-                await self._store.put(f"{name}.files.zst", files)
-            await self._store.put(f"{name}.lines.zst", lines)
+            with spooled(self._folder) as lines, spooled(self._folder) as files:
+                await self._store.run(lambda: self._transcript.delta(lines, self._lines))
+                stamps = await self._store.run(lambda: self._changed_files(files))
+                if files.size:
+                    await self._store.put(f"{name}.files.zst", files)
+                await self._store.put(f"{name}.lines.zst", lines)
             self._lines, self._stamps = length, stamps
 
-    def _changed_files(self) -> tuple[bytes, Mapping[str, Stamp]]:
+    def _changed_files(self, out: Spool) -> Mapping[str, Stamp]:
         try:
-            return self._tree.changes(self._stamps)
+            return self._tree.pack(out, self._stamps)
         except TooManyFilesError:
             # The end of the turn says so; until then its transcript is worth recording.
-            return b"", self._stamps or self._tree.marked
+            return self._stamps or self._tree.marked
 
 
 async def read_log(store: ObjectStore, prefix: str, folder: Path) -> Recorded:

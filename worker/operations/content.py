@@ -15,6 +15,7 @@ from claude_agent_sdk import SessionKey
 from worker.adapters.filetree import FileTree, Limits
 from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import MalformedSegmentError, decode, encode, restore
+from worker.adapters.spool import spooled
 from worker.domain.dialogue import entries_until, turn_starts
 from worker.domain.errors import StateDamagedError, WorkerError
 from worker.domain.resume import Entry, in_session
@@ -139,11 +140,12 @@ async def upload(
     name = f"{target.generation + 1:08d}-{uuid.uuid4().hex[:12]}"
 
     async def stored(kind: str, parts: Sequence[bytes]) -> tuple[Segment, ...]:
-        segments = [
-            await store.seal(f"{folder}/{name}-{n}.{kind}.zst", data, now)
-            for n, data in enumerate(parts)
-            if data
-        ]
+        segments = []
+        for n, data in enumerate(parts):
+            with spooled(Path(tempfile.gettempdir())) as spool:
+                spool.write(data)
+                if data:
+                    segments.append(await store.seal(f"{folder}/{name}-{n}.{kind}.zst", spool, now))
         return tuple(segments)
 
     lines, files = await asyncio.gather(
