@@ -7,13 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import fresh, rows
+from tests.benchmarks import cost, fresh, memory, rows
 from tests.benchmarks.goals import goals
 from tests.benchmarks.report import Report
 from tests.benchmarks.stage import stage
 
-ROWS = ("turns", "length", "throughput", "start", "memory", "many")
-QUICK = ("turns", "length", "throughput", "start", "memory")
+ROWS = ("turns", "length", "throughput", "start", "memory", "cost", "many")
+QUICK = ("turns", "length", "throughput", "start", "memory", "cost")
 
 
 def main():
@@ -43,6 +43,8 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
     reached = goals(report, given.latency)
     report.show(reached)
+    if told := cost.tables(report.as_json()):
+        sys.stdout.write("\n".join(("", told, "", *cost.prices(), "")))
     if given.out:
         report.write(given.out, reached)
     return 0
@@ -61,9 +63,11 @@ async def _measure(set_up, wanted, given, report):
             case "start":
                 await fresh.starts(set_up, max(given.repeats // 3, 3), report)
             case "memory":
-                await fresh.restore_memory(set_up, report)
+                await memory.restore_memory(set_up, report)
+            case "cost":
+                await cost.rows(set_up, max(given.repeats // 2, 5), report)
             case "many":
-                await rows.many_jobs(set_up, report, given.jobs)
+                await memory.many_jobs(set_up, report, given.jobs)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tests.benchmarks.memory import KINDS
 from tests.benchmarks.rows import LARGE, LENGTHS, SMALL
 
 
@@ -84,12 +85,17 @@ def _start(report, _delay):
 
 
 def _memory(report, _delay):
-    if "restore, peak against transcript" in report.notes:
-        yield _ratio(
-            "peak memory of a restore against the transcript",
-            report.notes["restore, peak against transcript"],
-            1.5,
-        )
+    for kind in KINDS:
+        name = f"restore of what {kind}: peak against transcript"
+        if name in report.notes:
+            yield _ratio(
+                f"peak memory of a restore against a transcript that {kind}",
+                report.notes[name],
+                1.5,
+            )
+    if "many, growth after the first hundred" in report.notes:
+        growth = report.notes["many, growth after the first hundred"]
+        yield Goal("memory after many jobs, against after 100", "flat", f"{growth}", growth <= 1.1)
 
 
 MAKERS = (_warm, _length, _rate, _start, _memory)

@@ -16,8 +16,9 @@ from collections.abc import Callable
 import boto3
 from claude_agent_sdk import ClaudeSDKClient
 
+from tests.benchmarks.counting import counted
 from tests.benchmarks.history import as_lines
-from tests.benchmarks.stage import answer, counted
+from tests.benchmarks.stage import answer
 
 
 class Loop:

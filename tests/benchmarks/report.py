@@ -16,6 +16,7 @@ class Report:
         self.notes = {}
         self._requests = defaultdict(Counter)
         self._bytes = defaultdict(Counter)
+        self._received = defaultdict(Counter)
         self._jobs = Counter()
 
     def add(self, row, seconds):
@@ -27,6 +28,7 @@ class Report:
     def requests(self, row, counts, jobs):
         self._requests[row] += counts.number
         self._bytes[row] += counts.bytes
+        self._received[row] += counts.received
         self._jobs[row] += jobs
 
     def median(self, row):
@@ -58,11 +60,15 @@ class Report:
                 for row, seconds in self.samples.items()
             },
             "requests_per_job": {row: self.per_job(row) for row in self._requests},
-            "bytes_sent_per_job": {
-                row: {".".join(n): size / self._jobs[row] for n, size in sorted(counts.items())}
-                for row, counts in self._bytes.items()
-            },
+            "bytes_sent_per_job": self._per_job(self._bytes),
+            "bytes_received_per_job": self._per_job(self._received),
             "notes": self.notes,
+        }
+
+    def _per_job(self, counted):
+        return {
+            row: {".".join(name): size / self._jobs[row] for name, size in sorted(counts.items())}
+            for row, counts in counted.items()
         }
 
     def show(self, goals, console=None):

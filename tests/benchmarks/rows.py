@@ -3,7 +3,6 @@
 import asyncio
 import time
 import uuid
-from pathlib import Path
 
 from claude_agent_sdk import ClaudeSDKClient
 
@@ -153,24 +152,3 @@ async def _rate(ask, places, seconds):
     begun = time.perf_counter()
     await asyncio.gather(*map(busy, places))
     return done / (time.perf_counter() - begun)
-
-
-async def many_jobs(stage, report, jobs):
-    """Memory of this process and its children's over many jobs of one host."""
-    chats = [f"many-{n}" for n in range(20)]
-    async with our_host(stage, 4, WARM_CHATS="6"):
-        for start in range(0, jobs, 100):
-            await asyncio.gather(*(_several(stage, chats[n::4], 25) for n in range(4)))
-            report.note(f"memory after {start + 100} jobs, MB", _resident_mb())
-    leftovers = [p.name for p in stage.folder.glob("work-*/*")]
-    report.note("left in the work directories", sorted(set(leftovers) - {"bin", ".lock"}))
-
-
-async def _several(stage, chats, number):
-    for n in range(number):
-        await stage.ask(f"hello {n}", chats[n % len(chats)])
-
-
-def _resident_mb():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return round(pages * 4096 / 1e6, 1)

@@ -114,6 +114,38 @@ def simulate(plan):
     }
 
 
+PAGE = (
+    ("10", "1 x 4, 8", {"chats": 10, "hosts": 1, "slots": 4, "kept": 8}),
+    ("1,000", "1 x 40, 200", {"chats": 1000, "hosts": 1, "slots": 40, "kept": 200}),
+    ("1,000", "2 x 20, 40", {"chats": 1000, "hosts": 2, "slots": 20, "kept": 40}),
+    ("1,000", "50 x 1, 4 (Lambda)", {"chats": 1000, "hosts": 50, "slots": 1, "kept": 4}),
+    (
+        "100,000, three minutes",
+        "60 x 64, 16",
+        {"chats": 100_000, "hosts": 60, "slots": 64, "kept": 16, "hours": 0.05},
+    ),
+)
+"""The rows of docs/scale.md."""
+
+
+def page(results):
+    """The page's table, as Markdown."""
+    yield "| active chats | hosts x slots, kept | messages/s | wait p50 / p95 / p99, s | warm turns | busy slots |"  # noqa: E501
+    yield "|---|---|---|---|---|---|"
+    for chats, hosts, given in PAGE:
+        told = simulate(Plan(per_hour=12, **_service_times(results), **given))
+        waits = " / ".join(f"{told[f'wait {part}']:.1f}" for part in ("p50", "p95", "p99"))
+        yield (
+            f"| {chats} | {hosts} | {told['messages/s']:.2f} | {waits} "
+            f"| {told['warm']:.0%} | {told['busy slots']:.0%} |"
+        )
+
+
+def _service_times(results):
+    rows = json.loads(results.read_text())["rows"]
+    return {"warm": rows[WARM]["median"], "cold": rows[COLD]["median"]}
+
+
 def main():
     parser = argparse.ArgumentParser(
         prog="scripts/simulate",
@@ -129,9 +161,13 @@ def main():
     parser.add_argument("--model", type=float, default=8, help="mean seconds of model calls a turn")
     parser.add_argument("--hours", type=float, default=1, help="simulated")
     parser.add_argument("--results", type=Path, default=RESULTS, help="of scripts/bench --out")
+    parser.add_argument("--page", action="store_true", help="print the table of docs/scale.md")
     given = vars(parser.parse_args())
-    rows = json.loads(given.pop("results").read_text())["rows"]
-    plan = Plan(**given, warm=rows[WARM]["median"], cold=rows[COLD]["median"])
+    results = given.pop("results")
+    if given.pop("page"):
+        sys.stdout.write("\n".join((*page(results), "")))
+        return
+    plan = Plan(**given, **_service_times(results))
     for name, what in simulate(plan).items():
         sys.stdout.write(f"{name:>12}  {what}\n")
 

@@ -10,12 +10,12 @@ import tempfile
 import threading
 import time
 import uuid
-from collections import Counter
 from pathlib import Path
 
 import boto3
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
+from tests.benchmarks.counting import counted
 from worker.adapters.agent.process import FIXED_ENVIRONMENT
 from worker.bootstrap import build
 from worker.entrypoints.host import Host
@@ -226,50 +226,6 @@ async def our_host(stage, concurrency=1, *, delayed=False, **changes):
         await task
         worker.aws.close()
         os.environ["AWS_ENDPOINT_URL"] = before
-
-
-def counted(session):
-    """Counts the requests and bytes of all clients that the session makes from now on."""
-    counts = Requests()
-    events = (
-        session.events
-        if hasattr(session, "events")
-        else session._session.get_component("event_emitter")
-    )
-    events.register("before-send", counts.sent)
-    return counts
-
-
-class Requests:
-    """Requests by service and operation, and the bytes of their bodies."""
-
-    def __init__(self):
-        self.number, self.bytes = Counter(), Counter()
-
-    def sent(self, request, event_name, **_more):
-        _, service, operation = event_name.split(".")
-        self.number[service, operation] += 1
-        body = request.body
-        if hasattr(body, "seek"):
-            size = body.seek(0, 2)
-            body.seek(0)
-        else:
-            size = len(body or b"")
-        self.bytes[service, operation] += size
-
-    def copy(self):
-        other = Requests()
-        other.number, other.bytes = Counter(self.number), Counter(self.bytes)
-        return other
-
-    def since(self, earlier):
-        other = Requests()
-        other.number = self.number - earlier.number
-        other.bytes = self.bytes - earlier.bytes
-        return other
-
-    def of(self, service):
-        return sum(count for (name, _), count in self.number.items() if name == service)
 
 
 async def answer(client, text):
