@@ -7,12 +7,17 @@ from tests.benchmarks.history import commit_history, conversation, real_turns
 from tests.benchmarks.rows import LARGE, SMALL, asks
 from tests.benchmarks.stage import PROJECT, our_host
 from worker.bootstrap import build
+from worker.domain.policy import Policy
 
 CHUNK = 64 * 1024
 """Bytes that are billed as one request, by SQS, SNS and EventBridge."""
 
 MODEL_SECONDS = 8.0
 LAMBDA_GB = 2.0
+
+CANCEL_READS = MODEL_SECONDS / Policy().cancel_poll_seconds
+"""While the model thinks, the worker looks whether the job is to be cancelled."""
+
 CASES = tuple((warm, turns) for turns in (SMALL, LARGE) for warm in (True, False))
 
 
@@ -29,12 +34,12 @@ PRICES = {
     "sqs": Price(0.50, "FIFO requests of up to 64 KB", "cloudburn.io, March 2026"),
     "sns": Price(0.50, "publishes of up to 64 KB", "factualminds.com, June 2026"),
     "eventbridge": Price(1.00, "custom events of up to 64 KB", "cloudburn.io, March 2026"),
-    "s3 write": Price(5.00, "PUT and LIST requests", "c3x.dev, undated, 2026"),
-    "s3 read": Price(0.40, "GET requests", "c3x.dev, undated, 2026"),
+    "s3 write": Price(5.00, "PUT and LIST requests", "c3x.dev, 2026"),
+    "s3 read": Price(0.40, "GET requests", "c3x.dev, 2026"),
     "dynamodb write": Price(0.625, "write request units, on demand", "airbyte.com, July 2025"),
     "dynamodb read": Price(0.125, "read request units, on demand", "airbyte.com, July 2025"),
-    "lambda": Price(0.20, "invocations", "a public note on Lambda, May 2026"),
-    "lambda second": Price(13.3334, "GB-seconds, arm64", "a public note on Lambda, May 2026"),
+    "lambda": Price(0.20, "invocations", "git.mcrn.ar, May 2026"),
+    "lambda second": Price(13.3334, "GB-seconds, arm64", "git.mcrn.ar, May 2026"),
 }
 
 
@@ -68,6 +73,7 @@ async def rows(stage, repeats, report):
                 report.note(f"{name}: read units", read / repeats)
                 jobs = counted.writes_of(stage.resources["JOB_TABLE"]) / repeats
                 report.note(f"{name}: index units", _index_units(jobs))
+                report.note(f"{name}: events", counted.events["eventbridge"] / repeats)
 
 
 def _index_units(writes):
@@ -152,11 +158,11 @@ def bill(results, name):
         "DynamoDB": cost(
             "dynamodb write", notes[f"{name}: write units"] + notes[f"{name}: index units"]
         )
-        + cost("dynamodb read", notes[f"{name}: read units"]),
+        + cost("dynamodb read", notes[f"{name}: read units"] + CANCEL_READS),
         "S3": cost("s3 write", of("s3", "PutObject", "ListObjectsV2"))
         + cost("s3 read", of("s3", "GetObject")),
         "SNS": cost("sns", of("sns")),
-        "EventBridge": cost("eventbridge", of("eventbridge")),
+        "EventBridge": cost("eventbridge", notes[f"{name}: events"]),
         f"Lambda, {LAMBDA_GB:g} GB, with {MODEL_SECONDS:g} s of a model": cost("lambda", 1)
         + cost("lambda second", seconds * LAMBDA_GB),
     }

@@ -22,12 +22,14 @@ def counted(session):
 
 class Requests:
     """By service and operation: requests, and the bytes of their bodies there and back. What
-    DynamoDB was asked to write and read is counted by table and key.
+    DynamoDB was asked to write and read is counted by table and key, what EventBridge was given by
+    events.
     """
 
     def __init__(self):
         self.number, self.bytes, self.received = Counter(), Counter(), Counter()
         self.written, self.read = Counter(), Counter()
+        self.events = Counter()
 
     def sent(self, request, event_name, **_more):
         _, service, operation = event_name.split(".")
@@ -39,6 +41,8 @@ class Requests:
         else:
             size = len(body or b"")
         self.bytes[service, operation] += size
+        if service == "eventbridge":
+            self.events[service] += len(json.loads(body)["Entries"])
         if service == "dynamodb":
             self._items(operation, json.loads(body))
 

@@ -83,14 +83,14 @@ async def restore_memory(stage, report, megabytes=50):
     """
     turns = await real_turns(stage)
     worker = build(stage.environ(WARM_CHATS="0"))
-    await _seeded(worker, "memory-small", turns, 2, KINDS["compresses well"])
     for kind, text in KINDS.items():
         begun = time.perf_counter()
-        chat = f"memory-{kind.partition(' ')[0]}"
+        small, chat = (f"memory-{size}-{kind.partition(' ')[0]}" for size in ("small", "large"))
+        await _seeded(worker, small, turns, 2, text)
         await _seeded(worker, chat, turns, megabytes * 1_000_000 // TURN_BYTES, text)
         seeded = time.perf_counter() - begun
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", RESTORE, "memory-small", chat),
+            *(sys.executable, "-c", RESTORE, small, chat),
             env=stage.environ(WARM_CHATS="0"),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
@@ -146,14 +146,16 @@ async def _several(stage, chats, number):
 
 
 def _state(stage):
+    works = list(stage.folder.glob("work-*"))
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    files = [p for p in stage.folder.glob("work-*/**/*") if p.is_file()]
+    # Not by glob: a chat may be removed meanwhile.
+    files = sum(len(names) for work in works for _, _, names in os.walk(work))
     return {
         "MB": round(pages * 4096 / 1e6, 1),
         "open files": _entries("/proc/self/fd"),
         "threads": _entries("/proc/self/task"),
         "processes": len(descendants(os.getpid())),
-        "files in work": len(files),
+        "files in work": files,
     }
 
 
