@@ -2,15 +2,19 @@
 
 import argparse
 import asyncio
+import json
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import cost, fresh, memory, rows
 from tests.benchmarks.goals import goals
+from tests.benchmarks.profile import profile
 from tests.benchmarks.report import Report
 from tests.benchmarks.stage import stage
+from tests.benchmarks.tables import tables
 
 ROWS = ("turns", "length", "throughput", "start", "memory", "cost", "many")
 QUICK = ("turns", "length", "throughput", "start", "memory", "cost")
@@ -31,6 +35,16 @@ def main():
     parser.add_argument("--repeats", type=int, default=20, help="samples of a row")
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of the row `many`")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the tables of docs/performance.md"
+    )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="DIR",
+        help="write there where the host's time goes, by function (as root: the host is closed "
+        "to others)",
+    )
     given = parser.parse_args()
     wanted = given.rows or QUICK
     if unknown := set(wanted) - set(ROWS):
@@ -42,15 +56,20 @@ def main():
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     reached = goals(report, given.latency)
-    report.show(reached)
-    if told := cost.tables(report.as_json()):
+    data = report.as_json(reached)
+    if given.markdown:
+        sys.stdout.write(tables(data))
+    else:
+        report.show(reached)
+    if told := cost.tables(data):
         sys.stdout.write("\n".join(("", told, "", *cost.prices(), "")))
     if given.out:
-        report.write(given.out, reached)
+        given.out.write_text(json.dumps(data, indent=1) + "\n")
     return 0
 
 
 async def _measure(set_up, wanted, given, report):
+    profiled = partial(profile, given.profile)
     for name in wanted:
         sys.stderr.write(f"measuring: {name}\n")
         match name:
@@ -59,7 +78,7 @@ async def _measure(set_up, wanted, given, report):
             case "length":
                 await rows.by_length(set_up, max(given.repeats // 3, 3), report)
             case "throughput":
-                await rows.throughput(set_up, report)
+                await rows.throughput(set_up, report, profiled)
             case "start":
                 await fresh.starts(set_up, max(given.repeats // 3, 3), report)
             case "memory":

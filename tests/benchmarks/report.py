@@ -1,6 +1,6 @@
 """Samples in, table and JSON out."""
 
-import json
+import os
 import platform
 import statistics
 import time
@@ -18,6 +18,8 @@ class Report:
         self._bytes = defaultdict(Counter)
         self._received = defaultdict(Counter)
         self._jobs = Counter()
+        self._cpu = {}
+        self._load = round(os.getloadavg()[1], 1)
 
     def add(self, row, seconds):
         self.samples[row] += seconds
@@ -30,6 +32,11 @@ class Report:
         self._bytes[row] += counts.bytes
         self._received[row] += counts.received
         self._jobs[row] += jobs
+
+    def cpu(self, row, seconds, jobs):
+        """CPU time by kind of process."""
+        ms = {kind: round(used / jobs * 1000, 1) for kind, used in seconds.most_common()}
+        self._cpu[row] = {kind: used for kind, used in ms.items() if used}
 
     def median(self, row):
         return statistics.median(self.samples[row])
@@ -46,10 +53,13 @@ class Report:
     def total(self, row, *, without=()):
         return sum(n for name, n in self.per_job(row).items() if name not in without)
 
-    def as_json(self):
+    def as_json(self, goals):
         return {
-            "machine": f"{platform.machine()}, {platform.python_version()}",
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
+            f"Python {platform.python_version()}",
             "at": time.strftime("%Y-%m-%d %H:%M"),
+            # In the minutes before, and at the end: above the number of cores there was other work.
+            "load": [self._load, round(os.getloadavg()[0], 1)],
             "rows": {
                 row: {
                     "median": statistics.median(seconds),
@@ -62,7 +72,9 @@ class Report:
             "requests_per_job": {row: self.per_job(row) for row in self._requests},
             "bytes_sent_per_job": self._per_job(self._bytes),
             "bytes_received_per_job": self._per_job(self._received),
+            "cpu_ms_per_job": self._cpu,
             "notes": self.notes,
+            "goals": [vars(goal) for goal in goals],
         }
 
     def _per_job(self, counted):
@@ -87,6 +99,9 @@ class Report:
             told = ", ".join(f"{name} {n:.2f}" for name, n in self.per_job(row).items())
             table.add_row(row, f"{self.total(row):.1f}: {told}")
         console.print(table)
+        for row, used in self._cpu.items():
+            told = ", ".join(f"{kind} {ms}" for kind, ms in used.items())
+            console.print(f"CPU ms a job, {row.removesuffix(', jobs/s')}: {told}")
         for name, what in self.notes.items():
             console.print(f"{name}: {what}")
         table = Table(title="Goals")
@@ -95,7 +110,3 @@ class Report:
         for goal in goals:
             table.add_row(goal.what, goal.limit, goal.measured, "met" if goal.met else "MISSED")
         console.print(table)
-
-    def write(self, path, goals):
-        data = {**self.as_json(), "goals": [vars(goal) for goal in goals]}
-        path.write_text(json.dumps(data, indent=1) + "\n")

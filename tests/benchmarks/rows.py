@@ -8,7 +8,8 @@ from claude_agent_sdk import ClaudeSDKClient
 
 from tests.benchmarks.history import as_lines, commit_history, conversation, real_turns
 from tests.benchmarks.others import handmade, loop, reference_store
-from tests.benchmarks.stage import PROJECT, answer, cold_turn, our_host
+from tests.benchmarks.processes import cpu_seconds, cpu_since
+from tests.benchmarks.stage import PROJECT, answer, cold_turn, host_process, our_host
 from worker.bootstrap import build
 
 SMALL, MEDIUM, LARGE = 10, 100, 1000
@@ -27,7 +28,7 @@ async def warm_and_cold(stage, repeats, report):
             await stage.ask("hello", f"hand-{chat}")
         before = counts.copy()
         report.add("hand-made, cold", await asks(stage, repeats, [f"hand-{c}" for c in chats]))
-        report.requests("hand-made", counts.since(before), repeats)
+        report.requests("hand-made, cold", counts.since(before), repeats)
     async with our_host(stage) as counts:
         for chat in chats:
             await stage.ask("hello", f"warm-{chat}")
@@ -121,23 +122,36 @@ def _reference_parts(s3, bucket, chat, session, told):
             s3.put_object(Bucket=bucket, Key=key, Body=as_lines(some).encode())
 
 
-async def throughput(stage, report, chats=8, seconds=8.0):
-    """Jobs per second with all chats busy: bare warm clients, and one host."""
+async def throughput(stage, report, profiled, chats=8, seconds=8.0):
+    """Jobs per second with all chats busy: bare warm clients, and one host. Bot and subscriber are
+    this process, which shares the cores with the host and is none of it.
+    """
     clients = [ClaudeSDKClient(stage.options(session_id=str(uuid.uuid4()))) for _ in range(chats)]
     for client in clients:
         await client.connect()
         await answer(client, "hello")
-    report.add("8 bare warm clients, jobs/s", [await _rate(answer, clients, seconds)])
+    await _measured(report, "8 bare warm clients, jobs/s", answer, clients, seconds)
     for client in clients:
         await client.disconnect()
     names = [f"busy-{n}" for n in range(chats)]
-    async with our_host(stage, chats, WARM_MEMORY_MB="4096"):
-        await asyncio.gather(*(stage.ask("hello", name) for name in names))
-        ask = lambda chat, text: stage.ask(text, chat)  # noqa: E731
-        report.add("ours, 8 chats, jobs/s", [await _rate(ask, names, seconds)])
-    async with our_host(stage, chats, WARM_CHATS="0"):
-        await asyncio.gather(*(stage.ask("hello", name) for name in names))
-        report.add("ours, 8 chats, cold, jobs/s", [await _rate(ask, names, seconds)])
+    ask = lambda chat, text: stage.ask(text, chat)  # noqa: E731
+    for row, changes in (
+        ("ours, 8 chats, jobs/s", {"WARM_MEMORY_MB": "4096"}),
+        ("ours, 8 chats, cold, jobs/s", {"WARM_CHATS": "0"}),
+    ):
+        async with host_process(stage, chats, **changes) as host:
+            for _ in range(2):  # the first turns start the processes
+                await asyncio.gather(*(stage.ask("hello", name) for name in names))
+            with profiled(host.pid, row, seconds):
+                await _measured(report, row, ask, names, seconds)
+
+
+async def _measured(report, row, ask, places, seconds):
+    """Jobs per second, and the CPU time a job takes, by process."""
+    before = cpu_seconds()
+    done, took = await _rate(ask, places, seconds)
+    report.add(row, [done / took])
+    report.cpu(row, cpu_since(before), done)
 
 
 async def _rate(ask, places, seconds):
@@ -151,4 +165,4 @@ async def _rate(ask, places, seconds):
 
     begun = time.perf_counter()
     await asyncio.gather(*map(busy, places))
-    return done / (time.perf_counter() - begun)
+    return done, time.perf_counter() - begun

@@ -228,6 +228,24 @@ async def our_host(stage, concurrency=1, *, delayed=False, **changes):
         os.environ["AWS_ENDPOINT_URL"] = before
 
 
+@contextlib.asynccontextmanager
+async def host_process(stage, concurrency, **changes):
+    """`agent-worker run` as it is used: a process of its own, here for jobs alone."""
+    environ = stage.environ(**changes)
+    jobs_only = {n: item for n, item in environ.items() if not n.startswith("WEBHOOK_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "run", "--concurrency", str(concurrency)),
+        env=jobs_only,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        await process.wait()
+
+
 async def answer(client, text):
     """One turn of a connected client: seconds to its result."""
     begun = time.perf_counter()

@@ -48,6 +48,10 @@ class Clients:
             read_timeout=read_timeout,
             max_pool_connections=threads,
             tcp_keepalive=True,
+            # Of the CPU that a request takes here: checks of what the service checks anyway, and a
+            # description of this machine that is written anew, twice, for each request.
+            parameter_validation=False,
+            user_agent=f"agent-worker Boto3/{boto3.__version__}",
             # Path style, so that the emulator needs no wildcard DNS; S3 accepts both.
             s3={"addressing_style": "path"},
         )
