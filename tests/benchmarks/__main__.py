@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks import cost, fresh, memory, rows
 from tests.benchmarks.goals import goals
+from tests.benchmarks.imports import import_table
 from tests.benchmarks.profile import profile
 from tests.benchmarks.report import Report
 from tests.benchmarks.stage import stage
@@ -42,8 +43,8 @@ def main():
         "--profile",
         type=Path,
         metavar="DIR",
-        help="write there where the host's time goes, by function (as root: the host is closed "
-        "to others)",
+        help="write there where the time goes: of a busy host by function (as root: a host is "
+        "closed to others), of a start by package",
     )
     given = parser.parse_args()
     wanted = given.rows or QUICK
@@ -81,6 +82,10 @@ async def _measure(set_up, wanted, given, report):
                 await rows.throughput(set_up, report, profiled)
             case "start":
                 await fresh.starts(set_up, max(given.repeats // 3, 3), report)
+                if given.profile:
+                    given.profile.mkdir(parents=True, exist_ok=True)
+                    table = import_table(set_up.environ())
+                    (given.profile / "start-imports.md").write_text(table)
             case "memory":
                 await memory.restore_memory(set_up, report)
             case "cost":

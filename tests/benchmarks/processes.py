@@ -16,17 +16,20 @@ KINDS = (  # by the first of these that is in a command line
 
 
 def cpu_seconds():
-    """Seconds by (process id, kind): kinds as above, and "bench" is this process."""
+    """Seconds by (process id, kind): kinds as above; "bench" is this process, and "ended CLIs" are
+    those of a living host.
+    """
     found = {}
-    for pid, parent, seconds, command in _processes():
+    for pid, parent, seconds, reaped, command in _processes():
         kind = next((kind for name, kind in KINDS if name in command), "others")
-        found[pid] = (parent, kind, seconds)
+        found[pid] = (parent, "bench" if pid == os.getpid() else kind, seconds, reaped)
     below, grown = {os.getpid()}, True
     while grown:
-        grown = {p for p, (parent, _, _) in found.items() if parent in below} - below
+        grown = {pid for pid, (parent, *_) in found.items() if parent in below} - below
         below |= grown
-    used = {(p, found[p][1]): found[p][2] for p in below if p != os.getpid()}
-    return used | {(os.getpid(), "bench"): found[os.getpid()][2]}
+    used = {(pid, found[pid][1]): found[pid][2] for pid in below}
+    ended = {(p, "ended CLIs"): found[p][3] for p in below if found[p][1] == "host"}
+    return used | ended
 
 
 def cpu_since(earlier):
@@ -46,4 +49,5 @@ def _processes():
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it has just ended
-        yield int(entry.name), int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS, command
+        own, reaped = (sum(map(int, fields[n : n + 2])) / TICKS for n in (11, 13))
+        yield int(entry.name), int(fields[1]), own, reaped, command
