@@ -163,4 +163,5 @@ def trace_of(trace: Path) -> list[tuple[str, str]]:
     """The calls of a process so far, and what became of each: (name, "begins"), (name, type)."""
     if not trace.exists():
         return []
-    return [tuple(json.loads(line)) for line in trace.read_text().splitlines()]
+    # What follows the last newline is being written just now.
+    return [tuple(json.loads(line)) for line in trace.read_text().split("\n")[:-1]]
