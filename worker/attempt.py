@@ -127,14 +127,14 @@ async def _restored(
     except StateDamagedError as exc:
         ports.journal.note("session_reset", job_id=claim.job.job_id, error=str(exc))
         plan = reset_session(claim.plan, claim.job.job_id, exc.reason)
-    fresh = replace(claim, plan=plan)
-    async with ports.checkouts.open(fresh) as checkout:
-        return await _run(fresh, lease, checkout, ports, seconds)
+    async with ports.checkouts.open(replace(claim, plan=plan)) as checkout:
+        return await _run(claim, lease, checkout, ports, seconds)
 
 
 async def _run(
     claim: Claim, lease: HeldLease, checkout: Checkout, ports: Ports, seconds: float
 ) -> JobRecord | Unfinished:
+    claim = replace(claim, plan=checkout.plan)
     job = claim.job
     ports.journal.note(
         "restore",

@@ -5,6 +5,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.adapters.agent import ClaudeAgent, ModelAccess, load_profile
 from worker.adapters.agent.credentials import ModelEnvironment
@@ -14,7 +15,7 @@ from worker.adapters.agent.sandbox import Limits as AgentLimits
 from worker.adapters.agent.sandbox import Sandbox, port_of
 from worker.adapters.attachments import S3Attachments
 from worker.adapters.aws import Aws
-from worker.adapters.checkouts import S3Checkouts
+from worker.adapters.checkouts import Ahead, S3Checkouts
 from worker.adapters.clock import SystemClock
 from worker.adapters.concealment import conceal, forget
 from worker.adapters.filetree import Limits
@@ -29,9 +30,11 @@ from worker.adapters.results import S3Results
 from worker.adapters.rules import LiveRules
 from worker.adapters.secrets import References
 from worker.adapters.spans import exporters
+from worker.adapters.transcript import Transcript
 from worker.adapters.usage import DynamoUsage
 from worker.domain.errors import SettingsError
-from worker.ports import Ports
+from worker.domain.policy import TurnSpec
+from worker.ports import Journal, Ports, Resident
 from worker.settings import Settings
 
 SECRET_VARIABLES = (
@@ -79,6 +82,16 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
     sandbox, uid = _sandbox(settings, profile), _first_user(settings)
     rules = LiveRules(references, settings, clock, journal)
     inbox = SqsInbox(aws, settings.queue_url, settings.dlq_url)
+    agent = ClaudeAgent(
+        profile,
+        ModelEnvironment(lambda: model_access(rules.settings), aws),
+        install_launcher(settings.work_dir / "bin"),
+        settings.project_path,
+        max_retries=settings.model_max_retries,
+        silence_seconds=settings.model_silence_seconds,
+        sandbox=sandbox,
+        environ=environ,
+    )
     checkouts = S3Checkouts(
         ObjectStore(aws, settings.session_bucket),
         settings.work_dir,
@@ -87,6 +100,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         Limits(settings.max_workspace_files, settings.max_workspace_mb * 1024 * 1024),
         settings.warmth(),
         Owners(uid),
+        _ahead(settings.spare_agents, agent, journal),
     )
     ports = Ports(
         policy=policy,
@@ -96,16 +110,7 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
             aws, settings.job_table, settings.session_table, policy.job_ttl_seconds
         ),
         checkouts=checkouts,
-        agent=ClaudeAgent(
-            profile,
-            ModelEnvironment(lambda: model_access(rules.settings), aws),
-            install_launcher(settings.work_dir / "bin"),
-            settings.project_path,
-            max_retries=settings.model_max_retries,
-            silence_seconds=settings.model_silence_seconds,
-            sandbox=sandbox,
-            environ=environ,
-        ),
+        agent=agent,
         usage=DynamoUsage(aws, settings.session_table),
         rules=rules,
         attachments=S3Attachments(aws, settings.session_bucket),
@@ -129,6 +134,17 @@ def harden() -> None:
     """
     conceal()
     forget(SECRET_VARIABLES)
+
+
+def _ahead(count: int, agent: ClaudeAgent, journal: Journal) -> Ahead:
+    async def start(
+        spec: TurnSpec, session_id: str, directory: Path, transcript: Transcript
+    ) -> Resident:
+        resident = await agent.start(spec, session_id, directory, transcript)
+        journal.note("spare", memory=resident.memory)
+        return resident
+
+    return Ahead(count, start, lambda exc: journal.failure("spare_failed", exc))
 
 
 def _sandbox(settings: Settings, profile: Profile) -> Sandbox:

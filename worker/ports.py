@@ -166,6 +166,8 @@ class Checkout(Protocol):
     """
 
     plan: SessionPlan
+    """The claim's; a new session has the id that its process, or an earlier attempt, began it with.
+    """
     directory: Path
     cut_off: bool
 
@@ -189,11 +191,13 @@ class Checkout(Protocol):
 
     @property
     def warm(self) -> bool:
-        """Whether the chat's last turn has left something here that is still to be found."""
+        """Whether a process waits here that is still to be found: the one that the chat's last
+        turn has left, or one that has served nobody.
+        """
         ...
 
     def found(self) -> Resident | None:
-        """What the chat's last turn has left here, once; the caller's from now on."""
+        """The process that waits here, once; the caller's from now on."""
         ...
 
     def leave(self, resident: Resident) -> None:
@@ -213,6 +217,10 @@ class Checkouts(Protocol):
         if that is certainly its committed state (`still_current`), otherwise restored.
         Raises StateDamagedError (on entering) when a committed file is missing or corrupt.
         """
+        ...
+
+    def expect(self, spec: TurnSpec) -> None:
+        """The next new chat's turn is probably such a one: a process may wait for it."""
         ...
 
     async def close(self) -> None:

@@ -163,6 +163,9 @@ class Settings(SandboxSettings, Resources):
     warm_idle_seconds: float = Field(
         Warmth().idle_seconds, gt=0, description="how long such a chat is kept without a message"
     )
+    spare_agents: int = Field(
+        1, ge=0, le=100, description="agent processes that are started ahead, for new chats"
+    )
     lease_seconds: float = Field(Policy().lease_seconds, ge=3, le=43_200)
     session_ttl_days: float = Field(30, gt=0, le=60)
     job_ttl_days: float = Field(30, gt=0)

@@ -3,7 +3,7 @@
 import uuid
 
 from contracts import JobRequest, session_key
-from worker.adapters.checkouts import S3Checkouts
+from worker.adapters.checkouts import Ahead, S3Checkouts
 from worker.adapters.memory import TOOL_LINE, ManualClock, MemoryCheckouts
 from worker.adapters.objects import ObjectStore
 from worker.domain.claim import Claim
@@ -14,10 +14,33 @@ from worker.domain.session import SessionHead, SessionPlan
 PROJECT = "-tmp-workspace"
 
 
+class Resident:
+    """What stands for the agent's process; `spec` is what it was started for, ahead of its chat."""
+
+    memory = 1
+
+    def __init__(self, spec=None):
+        self.spec = spec
+        self.ended = False
+
+    async def end(self):
+        self.ended = True
+
+
 class MemoryStore:
     def __init__(self):
         self.clock = ManualClock()
         self.checkouts = MemoryCheckouts(self.clock)
+        self.started = []
+
+    def with_spares(self):
+        """With a process that waits for new chats; `started` has all that were."""
+
+        def start(spec):
+            self.started.append(Resident(spec))
+            return self.started[-1]
+
+        self.checkouts = self.checkouts.of_another_process(start)
 
     async def call_tool(self, checkout, name):
         checkout.transcript.append(f"{TOOL_LINE}{name}")
@@ -49,8 +72,26 @@ class S3Store:
 
     def __init__(self, aws, bucket, work_dir):
         self.clock = ManualClock()
+        self.failures = []
         self.aws, self.bucket, self.work_dir = aws, bucket, work_dir
         self.checkouts = S3Checkouts(ObjectStore(aws, bucket), work_dir, PROJECT, self.clock)
+        self.started = []
+
+    def with_spares(self, start=None, work_dir=None):
+        """With a process that waits for new chats; `started` has all that were."""
+
+        async def starts(spec, _session_id, directory, _transcript):
+            self.started.append(Resident(spec))
+            (directory / "home" / "of-the-process").touch()
+            return self.started[-1]
+
+        self.checkouts = S3Checkouts(
+            ObjectStore(self.aws, self.bucket),
+            work_dir or self.work_dir,
+            PROJECT,
+            self.clock,
+            ahead=Ahead(1, start or starts, self.failures.append),
+        )
 
     def another_worker_here(self):
         store = ObjectStore(self.aws, self.bucket)

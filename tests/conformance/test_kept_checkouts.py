@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.stores import MemoryStore, a_claim, new_plan
+from tests.conformance.stores import MemoryStore, Resident, a_claim, new_plan
 from worker.adapters.kept import Kept
 from worker.adapters.spool import Spool
 from worker.domain.errors import UnavailableError
@@ -19,16 +19,6 @@ from worker.ports import Commit
 
 def full(*_arguments, **_options):
     raise OSError(errno.ENOSPC, "No space left on device")
-
-
-class Resident:
-    memory = 1
-
-    def __init__(self):
-        self.ended = False
-
-    async def end(self):
-        self.ended = True
 
 
 class Chat:

@@ -27,7 +27,8 @@ class Resident:
 
     memory = 1
 
-    def __init__(self, process):
+    def __init__(self, process, *, ahead=False):
+        self.ahead, self.chat = ahead, None
         self._running = process.residents
         self._running.add(self)
 
@@ -38,9 +39,11 @@ class Resident:
 async def model(process, turn, checkout):
     """Prompts: `<job>[ tools=N][ flaky][ poison][ large]`."""
     found = checkout.found()
-    if found is not None:
-        process.system.resumed += 1
     resident = found or Resident(process)
+    process.system.ahead += resident.ahead and resident.chat is None
+    if resident.chat not in {None, turn.session_key}:
+        process.system.violated("G6", f"the CLI of {resident.chat} served {turn.session_key}")
+    resident.chat = turn.session_key
     try:
         outcome = await _answer(process, turn, checkout)
     except BaseException:

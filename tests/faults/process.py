@@ -10,6 +10,7 @@ import contextlib
 from enum import Enum, auto
 from types import SimpleNamespace
 
+from tests.faults.model import Resident
 from worker.adapters.memory import MemoryAttachments, MemoryJournal, MemoryRules
 from worker.domain.errors import UnavailableError
 from worker.entrypoints.host import Host
@@ -67,6 +68,7 @@ class Process:
         self.calling = None  # a tool call between its record and its effect
         self.denied = None  # one that did not run, which is not yet on record
         self._model = model
+        self.starts = lambda _spec: Resident(self, ahead=True)
         self._chaos = chaos
         self._pace = pace
         self._frozen_until = 0.0
@@ -89,7 +91,11 @@ class Process:
         worker = SimpleNamespace(
             ports=self.ports,
             inbox=_Queue(self),
-            checkouts=SimpleNamespace(clear=lambda: None, close=self.ports.checkouts.close),
+            checkouts=SimpleNamespace(
+                clear=lambda: None,
+                close=self.ports.checkouts.close,
+                expect=self.ports.checkouts.expect,
+            ),
             settings=SimpleNamespace(poll_seconds=poll_seconds, drain_seconds=0),
         )
         self.host = Host(worker, slots) if seconds is None else LambdaService(worker, seconds)
@@ -104,6 +110,7 @@ class Process:
             with contextlib.suppress(Killed, BaseExceptionGroup):
                 await self.host.run()
         finally:
+            await self.ports.checkouts.close()  # the CLIs of a process that died end with it
             self.busy.clear()
             self.ended = True
             self.system.news.set()
@@ -285,7 +292,10 @@ class _Queue(Port):
 class _Checkouts:
     def __init__(self, process):
         self._process = process
-        self._inner = process.system.checkouts.of_another_process()
+        self._inner = process.system.checkouts.of_another_process(process.starts)
+
+    def expect(self, spec):
+        self._inner.expect(spec)
 
     async def close(self):
         await self._inner.close()

@@ -41,7 +41,7 @@ class System:
         self.sent = []  # (chat, job id, text, message) in the order sent
         self.steps = []  # the calls of all workers, by name
         self.violations = []
-        self.resumed = 0  # turns that found the CLI of the chat's last turn
+        self.ahead = 0  # turns that found a CLI which was started ahead
         self.healthy = False  # whether a poisonous prompt is one no more
         self.news = asyncio.Event()  # a worker ended, froze, or has nothing to do
 

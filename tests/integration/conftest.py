@@ -76,7 +76,8 @@ def own(environ, tmp_path):
         )["QueueUrl"]
         for name in ("QUEUE_URL", "DLQ_URL")
     }
-    yield {**environ, **urls, "WORK_DIR": str(tmp_path / "work")}
+    # Its hosts live for a second or two: a process that is started ahead would seldom be of use.
+    yield {**environ, **urls, "WORK_DIR": str(tmp_path / "work"), "SPARE_AGENTS": "0"}
     for url in urls.values():
         sqs.delete_queue(QueueUrl=url)
 

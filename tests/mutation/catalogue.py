@@ -16,6 +16,9 @@ CANCEL = "tests/pipeline/test_cancel.py"
 PROGRESS = "tests/pipeline/test_progress.py"
 LEDGER = "tests/conformance/test_ledger.py"
 CHECKOUTS = "tests/conformance/test_checkouts.py"
+KEPT = "tests/conformance/test_kept_checkouts.py"
+SPARES = "tests/conformance/test_spare_agents.py"
+WARM = "tests/integration/test_warm.py"
 INBOX = "tests/conformance/test_inbox.py"
 REPLAY = "tests/replay"
 CHATS = "tests/operations/test_sessions.py"
@@ -543,6 +546,105 @@ if isinstance(ended, Retry):
         "                remove_tree(path)\n",
         "                continue\n",
         (CHECKOUTS,),
+        real=True,
+    ),
+    Mutation(
+        "stale-warm-state-used-again",
+        "G4 no torn state",
+        "worker/domain/warm.py",
+        'return plan.status == "continued" and claim.attempt == 1 and committed == state',
+        "return True",
+        (KEPT, "tests/unit/test_warm.py"),
+    ),
+    Mutation(
+        "warm-state-of-another-session-used-again",
+        "G4 no torn state",
+        "worker/domain/warm.py",
+        "head.generation, head.version, plan.session_id,",
+        "head.generation, head.version, state.session_id,",
+        ("tests/unit/test_warm.py",),
+    ),
+    Mutation(
+        "idle-chat-kept-for-ever",
+        "G7 bounded",
+        "worker/adapters/shelf.py",
+        "return self._clock.now() - place.since <= self._warmth.idle_seconds",
+        "return True",
+        ("tests/unit/test_warm.py",),
+    ),
+    Mutation(
+        "spare-used-twice",
+        "G6 no leak",
+        "worker/adapters/spares.py",
+        "        if found is not None:\n            self._leaves(found)\n",
+        "",
+        (SPARES,),
+    ),
+    Mutation(
+        "spare-used-with-other-options",
+        "G7 bounded",
+        "worker/adapters/spares.py",
+        "if s.spec == spec and self._fresh(s))",
+        "if self._fresh(s))",
+        (SPARES,),
+    ),
+    Mutation(
+        "spare-never-too-old",
+        "G7 bounded",
+        "worker/adapters/spares.py",
+        "return self._clock.now() - spare.since < self._idle_seconds",
+        "return True",
+        (SPARES,),
+    ),
+    Mutation(
+        "spare-given-to-a-chat-that-has-begun",
+        "G2 one effect",
+        "worker/domain/warm.py",
+        'if claim.plan.status != "new" or claim.attempt > 1:',
+        "if False:",
+        (SPARES,),
+    ),
+    Mutation(
+        "spare-not-ended-by-a-drain",
+        "G6 no leak",
+        "worker/adapters/spares.py",
+        "        while self._waiting:\n            self._drop(self._waiting[0])\n",
+        "",
+        (SPARES,),
+    ),
+    Mutation(
+        "second-attempt-in-another-session",
+        "G4 no torn state",
+        "worker/adapters/memory/checkouts.py",
+        'if claim.plan.status == "new" and recorded.session_id:',
+        "if False:",
+        (SPARES,),
+    ),
+    Mutation(
+        "second-attempt-in-another-directory",
+        "G4 no torn state",
+        "worker/adapters/checkouts.py",
+        'if claim.plan.status == "new" and log.session_id is not None:',
+        "if False:",
+        (SPARES,),
+        real=True,
+    ),
+    Mutation(
+        "process-used-with-other-options",
+        "G7 bounded",
+        "worker/adapters/agent/live.py",
+        "            and _bare(options) == _bare(self._options)\n",
+        "",
+        (f"{WARM}::test_after_an_error_an_interrupt_or_other_options_the_process_is_a_new_one",),
+        real=True,
+    ),
+    Mutation(
+        "process-used-after-an-error",
+        "G4 no torn state",
+        "worker/adapters/agent/live.py",
+        "self._good = not outcome.is_error and not outcome.timed_out and await self._quiet()",
+        "self._good = True",
+        (WARM,),
         real=True,
     ),
     Mutation(

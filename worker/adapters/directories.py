@@ -1,16 +1,18 @@
 """The chats' directories on this machine.
 
-    <work_dir>/<chat>/          kept for the chat's next turn, or removed after this one
+    <work_dir>/<session>/       kept for the chat's next turn, or removed after this one
         workspace/              the agent's working directory
         home/  tmp/             its HOME and TMPDIR
         config/projects/<project>/<session>.jsonl      transcripts; large tool results beside them
         segments/  log/         what is stored in the bucket, as stored
 
-The path of a chat is the same on every machine, because the model sees paths in its history.
+The path of a session is the same on every machine, because the model sees paths in its history.
+It says nothing of the chat, so that a process can wait in it for a chat that is still to come.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -32,11 +34,12 @@ class Directories:
         self._work_dir = work_dir
         self._owners = owners
 
-    def fresh(self, chat: str, generation: int) -> Path:
-        """The chat's own path; a suffixed one while a zombie of this machine still has that."""
+    def fresh(self, session_id: str, generation: int) -> Path:
+        """The session's own path; a suffixed one while a zombie of this machine still has that."""
         self._work_dir.mkdir(parents=True, exist_ok=True, mode=self._owners.mode)
-        _take_away(self._work_dir / chat)
-        for name in (chat, f"{chat}-{generation}", f"{chat}-{generation}-{os.urandom(4).hex()}"):
+        own = directory_name(session_id)
+        _take_away(self._work_dir / own)
+        for name in (own, f"{own}-{generation}", f"{own}-{generation}-{os.urandom(4).hex()}"):
             try:
                 (self._work_dir / name).mkdir(mode=0o700)
             except FileExistsError:
@@ -45,7 +48,7 @@ class Directories:
                 (self._work_dir / name / part).mkdir(mode=0o700)
             self._owners.assign(self._work_dir / name)
             return self._work_dir / name
-        msg = f"no directory of its own for {chat} below {self._work_dir}"
+        msg = f"no directory of its own for {own} below {self._work_dir}"
         raise AssertionError(msg)
 
     def hand_over(self, directory: Path) -> None:
@@ -66,6 +69,10 @@ class Directories:
         for path in self._work_dir.iterdir():
             if path.is_dir() and _CHAT_DIRECTORY.match(path.name):
                 remove_tree(path)
+
+
+def directory_name(session_id: str) -> str:
+    return hashlib.sha256(session_id.encode()).hexdigest()[:24]
 
 
 def mark_kept(directory: Path) -> Path:

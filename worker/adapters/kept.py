@@ -1,4 +1,4 @@
-"""A chat that a worker keeps between two of its turns."""
+"""What a worker keeps: a chat between two of its turns, and a process that waits for its first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,25 @@ class Kept:
         for path in (self.directory / "segments").iterdir():
             if path not in needed:
                 path.unlink()
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A process in a new session's directory, which has served nobody."""
+
+    session_id: str
+    resident: Resident
+    directory: Path
+    transcript: Transcript
+    tree: FileTree
+    _store: ObjectStore
+
+    @property
+    def memory(self) -> int:
+        return self.resident.memory
+
+    async def close(self) -> None:
+        await removed(self.resident, self.directory, self._store)
 
 
 async def removed(resident: Resident | None, directory: Path, store: ObjectStore) -> None:

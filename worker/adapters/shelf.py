@@ -46,8 +46,12 @@ class Shelf(Generic[T]):
         self._warmth = warmth
         self._clock = clock
         self._places: OrderedDict[str, _Place[T]] = OrderedDict()
+        self._reserved = 0
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     async def take(self, chat: str, fits: Callable[[T], bool]) -> T | None:
         """The chat's thing, if it fits and has not been idle for too long."""
@@ -63,10 +67,15 @@ class Shelf(Generic[T]):
     def put(self, chat: str, item: T) -> None:
         """Keep it, and close what is too much then."""
         self._places[chat] = _Place(item, item.memory, self._clock.now())
-        while self._over():
-            oldest, place = self._places.popitem(last=False)
-            self._close(oldest, place.item)
-        self._watch()
+        self._trim()
+
+    def reserve(self, memory: int) -> bool:
+        """So many bytes are taken by others, and what is too much then is closed; False: there are
+        not so many.
+        """
+        self._reserved = memory
+        self._trim()
+        return memory <= self._warmth.memory
 
     async def clear(self) -> None:
         """Close everything; returns when it is closed."""
@@ -77,8 +86,14 @@ class Shelf(Generic[T]):
         if self._closing:
             await asyncio.wait(list(self._closing.values()))
 
+    def _trim(self) -> None:
+        while self._places and self._over():
+            oldest, place = self._places.popitem(last=False)
+            self._close(oldest, place.item)
+        self._watch()
+
     def _over(self) -> bool:
-        taken = sum(place.memory for place in self._places.values())
+        taken = self._reserved + sum(place.memory for place in self._places.values())
         return len(self._places) > self._warmth.chats or taken > self._warmth.memory
 
     def _fresh(self, place: _Place[T]) -> bool:

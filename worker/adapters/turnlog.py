@@ -1,12 +1,14 @@
 """What a turn has done so far, durable before its commit.
 
-    turns/<tenant>/<chat>/<job>/<prompt>/00000007-000000.files.zst    the files it changed, then
-                                         00000007-000000.lines.zst    the transcript it wrote
+    turns/<tenant>/<chat>/<job>/<prompt>/
+        00000007-000000.<session>.files.zst    the files it changed, then
+        00000007-000000.<session>.lines.zst    the transcript it wrote
 
-Nothing refers to these objects; a lifecycle rule removes them. The next attempt of the job finds
-them by their prefix; one whose prompt was edited in between does not. Each generation's parts hold
-the whole turn, beginning with what it took over from the generation before, so only the latest
-generation counts, and a zombie's later parts do not.
+The session is in the name, because who restores it needs its directory first. Nothing refers to
+these objects; a lifecycle rule removes them. The next attempt of the job finds them by their
+prefix; one whose prompt was edited in between does not. Each generation's parts hold the whole
+turn, beginning with what it took over from the generation before, so only the latest generation
+counts, and a zombie's later parts do not.
 
 Transcript lines are taken before the files are looked at and stored after them: a tool result that
 is recorded has its effect on the workspace recorded, too.
@@ -14,6 +16,7 @@ is recorded has its effect on the workspace recorded, too.
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,8 @@ from worker.adapters.spool import Spool, spooled
 from worker.adapters.transcript import Transcript
 from worker.domain.errors import UnavailableError
 from worker.domain.resume import Entry, grafted, in_session, recorded_part
+
+_SESSION = re.compile(r"/\d+-\d+\.([0-9a-f-]{36})\.(?:lines|files)\.zst$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class TurnLog:
         store: ObjectStore,
         prefix: str,
         generation: int,
+        session_id: str,
         transcript: Transcript,
         tree: FileTree,
         folder: Path,
@@ -66,6 +72,7 @@ class TurnLog:
         self._folder = folder
         self._prefix = prefix
         self._generation = generation
+        self._session_id = session_id
         self._transcript = transcript
         self._tree = tree
         self._lines = 0
@@ -83,7 +90,8 @@ class TurnLog:
                 return
             # A name of its own for each try: one whose answer was lost may be there, with less.
             # What is stored twice is known by its uuid.
-            name = f"{self._prefix}/{self._generation:08d}-{self._part:06d}"
+            number = f"{self._generation:08d}-{self._part:06d}"
+            name = f"{self._prefix}/{number}.{self._session_id}"
             self._part += 1
             with spooled(self._folder) as lines, spooled(self._folder) as files:
                 await self._store.run(lambda: self._transcript.delta(lines, self._lines))
@@ -101,13 +109,29 @@ class TurnLog:
             return self._stamps or self._tree.marked
 
 
-async def read_log(store: ObjectStore, prefix: str, folder: Path) -> Recorded:
-    """What the latest generation recorded of the turn, downloaded into `folder`."""
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """The parts of the latest generation that has recorded anything of a turn."""
+
+    keys: tuple[str, ...] = ()
+
+    @property
+    def session_id(self) -> str | None:
+        """Of the session that the turn was in, when it is told."""
+        found = _SESSION.search(self.keys[0]) if self.keys else None
+        return found and found[1]
+
+
+async def find_log(store: ObjectStore, prefix: str) -> StoredLog:
     keys = await store.keys(f"{prefix}/")
     latest = max((_generation(key) for key in keys), default=None)
-    keys = [key for key in keys if _generation(key) == latest]
-    paths = [folder / key.rpartition("/")[2] for key in keys]
-    await asyncio.gather(*map(store.get, keys, paths))
+    return StoredLog(tuple(key for key in keys if _generation(key) == latest))
+
+
+async def read_log(store: ObjectStore, log: StoredLog, folder: Path) -> Recorded:
+    """What was recorded of the turn, downloaded into `folder`."""
+    paths = [folder / key.rpartition("/")[2] for key in log.keys]
+    await asyncio.gather(*map(store.get, log.keys, paths))
     entries = await store.run(lambda: _entries([p for p in paths if ".lines." in p.name]))
     kept = recorded_part([entry for key, entry in entries if not key.get("subpath")])
     if not kept:

@@ -154,6 +154,11 @@ def narrow(policy: Policy, request: JobRequest) -> TurnSpec:
     )
 
 
+def usual_turn(policy: Policy) -> TurnSpec:
+    """Of a request that asks for nothing special."""
+    return narrow(policy, JobRequest(user_message="-", chat_id="-"))
+
+
 def _of_profile(tool: str) -> bool:
     """Tools that the deployer's profile brings; without one there is none of that name."""
     return tool in {"Agent", "Skill"} or tool.startswith("mcp__")

@@ -1,9 +1,11 @@
 """When what a worker kept of a chat may serve the chat's next turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.domain.claim import Claim
+from worker.domain.policy import TurnSpec
 from worker.domain.session import Segment
+from worker.domain.trace import job_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,21 @@ def still_current(state: CommittedState, claim: Claim) -> bool:
         head.generation, head.version, plan.session_id, plan.segments, plan.files
     )
     return plan.status == "continued" and claim.attempt == 1 and committed == state
+
+
+def spare_for(claim: Claim) -> TurnSpec | None:
+    """What a process that was started ahead must have been started for, to serve this claim. None:
+    it needs one of its own, because its session has begun already, or its model calls are to carry
+    a trace of their own.
+    """
+    request = claim.job.request
+    if claim.plan.status != "new" or claim.attempt > 1:
+        return None
+    if job_trace(claim.job.job_id, request.traceparent).sampled:
+        return None
+    return startable(claim.job.spec)
+
+
+def startable(spec: TurnSpec) -> TurnSpec:
+    """The part of a turn's options that its process is started with."""
+    return replace(spec, timeout_seconds=0.0)

@@ -15,6 +15,7 @@ from worker.bootstrap import SERVICES, Worker
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import UnavailableError
 from worker.domain.message import InboundMessage
+from worker.domain.policy import usual_turn
 from worker.pipeline import process
 from worker.sweeper import sweep
 
@@ -41,6 +42,7 @@ class Host:
     async def run(self) -> None:
         self._worker.checkouts.clear()
         journal = self._worker.ports.journal
+        self._worker.checkouts.expect(usual_turn(self._worker.ports.policy))
         journal.note("started", owner=self._worker.ports.owner, slots=self._concurrency)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):

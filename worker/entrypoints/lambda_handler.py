@@ -49,7 +49,8 @@ def sweeper(_event: Mapping[str, Any], _context: LambdaContext) -> dict[str, int
 @cache
 def _warm() -> tuple[Worker, asyncio.Runner]:
     """Once per sandbox: the worker and one event loop for all its invocations."""
-    worker = build()
+    # A process that is started ahead would be frozen half-way, or be waited and paid for.
+    worker = build({"SPARE_AGENTS": "0", **os.environ})
     worker.aws.prepare(*SERVICES)
     harden()
     worker.ports.journal.note("confinement", **worker.confinement)

@@ -47,7 +47,7 @@ class LiveAgent:
         self._processes = descendants(launcher) if launcher else frozenset()
         self._turns = 0
         self._spent = 0.0
-        self._good = False
+        self._good = True
 
     @classmethod
     async def start(
@@ -106,7 +106,7 @@ class LiveAgent:
 
     @property
     def good(self) -> bool:
-        """Whether its last turn ended well and left nothing running."""
+        """Whether its last turn, if it has had any, ended well and left nothing running."""
         return self._good
 
     async def end(self) -> None:

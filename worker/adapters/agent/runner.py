@@ -1,7 +1,10 @@
-"""One turn, on a CLI of its own or on the one that the chat's last turn has left."""
+"""One turn: on a CLI of its own, on the one that the chat's last turn has left, or on one that was
+started ahead.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKError, CLINotFoundError
@@ -11,11 +14,23 @@ from worker.adapters.agent.live import LiveAgent, Senses, explained
 from worker.adapters.agent.process import agent_environment
 from worker.adapters.agent.profile import Profile
 from worker.adapters.agent.sandbox import Sandbox
+from worker.adapters.transcript import Transcript
+from worker.domain.policy import TurnSpec
 from worker.domain.turn import AgentFailure, AgentOutcome
 from worker.ports import Checkout, Turn
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A line of the CLI's output: its default of 1 MB ends the turn on a large tool result."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a process is bound to besides its options: `resume` a session, or begin it."""
+
+    directory: Path
+    transcript: Transcript
+    session_id: str
+    resume: bool = False
 
 
 class ClaudeAgent:
@@ -61,16 +76,11 @@ class ClaudeAgent:
                 await live.end()
 
     async def _live(self, turn: Turn, checkout: Checkout, senses: Senses) -> LiveAgent:
-        """The process that the chat's last turn has left, if it is as good as a new one."""
-        environment = agent_environment(
-            checkout.directory,
-            self._project,
-            {**await self._model.variables(), **_traced(turn)},
-            self._environ,
-            self._max_retries,
-            self._sandbox,
+        """The process that waits in the checkout, if it is as good as a new one."""
+        place = Place(checkout.directory, checkout.transcript, turn.session_id, turn.resume)
+        options = self._options(
+            turn.spec, place, await self._environment(place, _traced(turn)), senses
         )
-        options = self._options(turn, checkout, environment, senses)
         left = checkout.found()
         if left is not None:
             if isinstance(left, LiveAgent) and left.serves(options):
@@ -79,15 +89,31 @@ class ClaudeAgent:
         self._offer_skills(checkout.directory)
         return await LiveAgent.start(options, senses, checkout.directory)
 
+    async def start(
+        self, spec: TurnSpec, session_id: str, directory: Path, transcript: Transcript
+    ) -> LiveAgent:
+        """A process for the first turn of a session, before there is one. Raises ClaudeSDKError,
+        UnavailableError.
+        """
+        senses, place = Senses(), Place(directory, transcript, session_id)
+        options = self._options(spec, place, await self._environment(place, {}), senses)
+        self._offer_skills(directory)
+        return await LiveAgent.start(options, senses, directory)
+
+    async def _environment(self, place: Place, headers: Mapping[str, str]) -> dict[str, str]:
+        return agent_environment(
+            place.directory,
+            self._project,
+            {**await self._model.variables(), **headers},
+            self._environ,
+            self._max_retries,
+            self._sandbox,
+        )
+
     def _options(
-        self,
-        turn: Turn,
-        checkout: Checkout,
-        environment: dict[str, str],
-        senses: Senses,
+        self, spec: TurnSpec, place: Place, environment: dict[str, str], senses: Senses
     ) -> ClaudeAgentOptions:
-        spec, profile = turn.spec, self._profile
-        workspace = checkout.directory / "workspace"
+        profile, workspace = self._profile, place.directory / "workspace"
         offered = spec.extras
         skills = [*profile.skills] if offered or "Skill" in spec.tools else []
         agents = profile.agents if offered or "Agent" in spec.tools else {}
@@ -116,15 +142,15 @@ class ClaudeAgent:
             env=environment,
             stderr=senses.hear,
             max_buffer_size=MAX_LINE_BYTES,
-            session_store=checkout.transcript,
+            session_store=place.transcript,  # type: ignore[arg-type] # without the optional methods
             session_store_flush="eager",
             hooks=senses.recorder.hooks(),
             # So that a model which is still writing does not look silent.
             include_partial_messages=True,
-            session_id=None if turn.resume else turn.session_id,
+            session_id=None if place.resume else place.session_id,
             # As a flag of our own and not as `resume=`: the checkout has restored the files, so
             # the SDK need not load the transcript and write it a second time.
-            extra_args={"resume": turn.session_id} if turn.resume else {},
+            extra_args={"resume": place.session_id} if place.resume else {},
         )
 
     def _offer_skills(self, directory: Path) -> None:

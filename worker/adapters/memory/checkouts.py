@@ -2,15 +2,18 @@
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.adapters.shelf import Shelf
+from worker.adapters.spares import Spares
 from worker.domain.claim import Claim
 from worker.domain.errors import StateDamagedError
+from worker.domain.policy import TurnSpec
 from worker.domain.session import Segment, SessionPlan
-from worker.domain.warm import CommittedState, Warmth, still_current
+from worker.domain.warm import CommittedState, Warmth, spare_for, startable, still_current
 from worker.ports import Clock, Commit, Resident, Sealed
 
 TOOL_LINE = "tool:"
@@ -19,8 +22,11 @@ TOOL_LINE = "tool:"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a turn has done so far: its lines, and the files it changed (None: removed)."""
+    """What a turn has done so far: its lines, and the files it changed (None: removed), in which
+    session.
+    """
 
+    session_id: str = ""
     lines: list[str] = field(default_factory=list)
     files: dict[str, str | None] = field(default_factory=dict)
 
@@ -52,7 +58,7 @@ class MemoryCheckout:
             names = self._base.keys() | self.workspace.keys()
             files = {name: self.workspace.get(name) for name in names}
             changed = {n: f for n, f in files.items() if f != self._base.get(n)}
-            self._log[self._generation] = Recorded(delta, changed)
+            self._log[self._generation] = Recorded(self.plan.session_id, delta, changed)
 
     async def seal(self, *, with_files: bool = True) -> Sealed:
         return Sealed(self._seal_lines(), self._seal_files() if with_files else self.plan.files)
@@ -114,6 +120,21 @@ class Kept:
         await self.resident.end()
 
 
+@dataclass(frozen=True)
+class Spare:
+    """A process that has served nobody, and the session that it was started with."""
+
+    session_id: str
+    resident: Resident
+
+    @property
+    def memory(self) -> int:
+        return self.resident.memory
+
+    async def close(self) -> None:
+        await self.resident.end()
+
+
 def _segment(name: str, lines: list[str], now: float) -> Segment:
     return Segment(name, sum(map(len, lines)), _digest(lines), now)
 
@@ -123,19 +144,38 @@ def _digest(lines: list[str]) -> str:
 
 
 class MemoryCheckouts:
-    """Segments in a dictionary; `segments` may be damaged by a test."""
+    """Segments in a dictionary; `segments` may be damaged by a test. With `start`, one process
+    waits for a new chat.
+    """
 
-    def __init__(self, clock: Clock, warmth: Warmth | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        warmth: Warmth | None = None,
+        start: Callable[[TurnSpec], Resident] | None = None,
+    ) -> None:
         self._clock = clock
         self._warmth = warmth or Warmth()
         self._shelf: Shelf[Kept] = Shelf(self._warmth, clock)
+        self.failures: list[Exception] = []
+        self._start = start
+        self._spares = Spares(
+            0 if start is None else 1,
+            self._spare,
+            self._warmth.idle_seconds,
+            clock,
+            self.failures.append,
+            self._shelf.reserve,
+        )
         self.segments: dict[str, list[str]] = {}
         self.files: dict[str, dict[str, str]] = {}
         self.logs: dict[tuple[str, str], dict[int, Recorded]] = {}
 
-    def of_another_process(self) -> "MemoryCheckouts":
+    def of_another_process(
+        self, start: Callable[[TurnSpec], Resident] | None = None
+    ) -> "MemoryCheckouts":
         """The same bucket, seen by a worker that has kept nothing."""
-        other = MemoryCheckouts(self._clock, self._warmth)
+        other = MemoryCheckouts(self._clock, self._warmth, start)
         other.segments, other.files, other.logs = self.segments, self.files, self.logs
         return other
 
@@ -143,7 +183,12 @@ class MemoryCheckouts:
     async def open(self, claim: Claim) -> AsyncIterator[MemoryCheckout]:
         chat = claim.job.session_key
         kept = await self._shelf.take(chat, lambda kept: still_current(kept.state, claim))
-        checkout = self._restored(claim) if kept is None else self._resumed(claim, kept)
+        spec = spare_for(claim)
+        spare = None if kept or spec is None else self._spares.take(spec)
+        if spare is not None:
+            checkout = self._begun(claim, spare)
+        else:
+            checkout = self._restored(claim) if kept is None else self._resumed(claim, kept)
         try:
             yield checkout
         except BaseException:
@@ -155,8 +200,27 @@ class MemoryCheckouts:
         else:
             self._shelf.put(chat, left)
 
+    def expect(self, spec: TurnSpec) -> None:
+        self._spares.expect(startable(spec))
+
+    @property
+    def spares(self) -> int:
+        """How many processes wait for a new chat."""
+        return len(self._spares)
+
     async def close(self) -> None:
+        await self._spares.close()
         await self._shelf.clear()
+
+    async def _spare(self, spec: TurnSpec) -> Spare:
+        assert self._start is not None  # noqa: S101 - or there are none
+        return Spare(str(uuid.uuid4()), self._start(spec))
+
+    def _begun(self, claim: Claim, spare: Spare) -> MemoryCheckout:
+        claim = _in_session(claim, spare.session_id)
+        checkout = self._checkout(claim, [], {}, self._log(claim))
+        checkout.leave(spare.resident)
+        return checkout
 
     def _resumed(self, claim: Claim, kept: Kept) -> MemoryCheckout:
         log = self._log(claim)
@@ -176,6 +240,8 @@ class MemoryCheckouts:
         workspace = dict(self.files[claim.plan.files[-1].key]) if claim.plan.files else {}
         log = self._log(claim)
         recorded = log[max(log)] if log else Recorded()
+        if claim.plan.status == "new" and recorded.session_id:
+            claim = _in_session(claim, recorded.session_id)
         checkout = self._checkout(claim, lines, workspace, log)
         if any(line.startswith(TOOL_LINE) for line in recorded.lines):
             checkout.cut_off = True
@@ -183,7 +249,7 @@ class MemoryCheckouts:
             changed = workspace | recorded.files
             checkout.workspace = {n: f for n, f in changed.items() if f is not None}
         if claim.attempt > 1:  # what an earlier generation records from now on does not count
-            log[claim.generation] = recorded
+            log[claim.generation] = replace(recorded, session_id=claim.plan.session_id)
         return checkout
 
     def _log(self, claim: Claim) -> dict[int, Recorded]:
@@ -207,3 +273,7 @@ class MemoryCheckouts:
             _version=claim.head.version,
             _now=self._clock.now(),
         )
+
+
+def _in_session(claim: Claim, session_id: str) -> Claim:
+    return replace(claim, plan=replace(claim.plan, session_id=session_id))

@@ -29,7 +29,7 @@ async def call_model(environ: Mapping[str, str]) -> Finding:
     """What became of it. No job and no session is written."""
     try:
         # The worker's log goes to standard output, where the findings go.
-        worker = build({**environ, "LOG_LEVEL": "ERROR"}, threads=8)
+        worker = build({**environ, "LOG_LEVEL": "ERROR", "SPARE_AGENTS": "0"}, threads=8)
     except WorkerError as exc:
         return problem(MODEL, "call", str(exc), "mend the configuration first")
     try:
