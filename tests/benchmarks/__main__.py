@@ -76,6 +76,7 @@ async def _measure(set_up, wanted, given, report):
         match name:
             case "turns":
                 await rows.warm_and_cold(set_up, given.repeats, report)
+                await rows.new_chats(set_up, given.repeats // 2, report)
             case "length":
                 await rows.by_length(set_up, max(given.repeats // 3, 3), report)
             case "throughput":

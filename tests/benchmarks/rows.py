@@ -50,6 +50,19 @@ async def warm_and_cold(stage, repeats, report):
             report.requests("ours, cold", counts.since(before), repeats // 2)
 
 
+async def new_chats(stage, repeats, report):
+    """The first turn of a chat: with a process that was started ahead, and with one of its own."""
+    for ahead, name in ((1, "ours, new chat, a process waits"), (0, "ours, new chat, cold")):
+        async with our_host(stage, WARM_CHATS="0", SPARE_AGENTS=str(ahead)) as counts:
+            await stage.ask("hello", f"first-{uuid.uuid4().hex}")
+            seconds = []
+            for _ in range(repeats):
+                while counts.checkouts.spares < ahead:
+                    await asyncio.sleep(0.05)
+                seconds.append(await stage.ask("hello", f"new-{uuid.uuid4().hex}"))
+            report.add(name, seconds)
+
+
 async def asks(stage, repeats, chats):
     return [await stage.ask(f"hello {n}", chats[n % len(chats)]) for n in range(repeats)]
 

@@ -57,6 +57,8 @@ class Stage:
             "POLL_SECONDS": "20",
             "LOG_LEVEL": "WARNING",
             "WORK_DIR": str(self.folder / f"work-{uuid.uuid4().hex[:8]}"),
+            # But for the row that is about them, so that none is started beside a measured turn.
+            "SPARE_AGENTS": "0",
             **changes,
         }
 
@@ -217,6 +219,7 @@ async def our_host(stage, concurrency=1, *, delayed=False, **changes):
     os.environ["AWS_ENDPOINT_URL"] = environ["AWS_ENDPOINT_URL"]
     worker = build(environ, threads=concurrency * 3 + 8)
     counts = counted(worker.aws.clients.session.boto)
+    counts.checkouts = worker.checkouts
     host = Host(worker, concurrency)
     task = asyncio.create_task(host.run())
     try:

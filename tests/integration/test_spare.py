@@ -113,7 +113,7 @@ async def test_one_that_died_while_it_waited_is_not_missed(ahead):
 
 async def test_the_model_is_shown_the_same_as_by_a_process_of_the_chat_s_own(ahead, model):
     seen = []
-    for chat, spares in (("cold-chat", "0"), ("spare-chat", "1")):
+    for chat, spares in (("of-its-own", "0"), ("ahead-of-it", "1")):
         bot = Bot(ahead)
         async with running(ahead, SPARE_AGENTS=spares) as worker:
             if spares == "1":
