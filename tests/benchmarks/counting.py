@@ -28,6 +28,7 @@ class Requests:
 
     def __init__(self):
         self.number, self.bytes, self.received = Counter(), Counter(), Counter()
+        self.checkouts = None  # of the host that sends them
         self.written, self.read = Counter(), Counter()
         self.events = Counter()
 
