@@ -32,6 +32,7 @@ def _turns(data):
         )
         for row, told in data["rows"].items()
         if not (BY_LENGTH.fullmatch(row) or LOCAL.fullmatch(row) or row.endswith(RATE))
+        and not row.startswith("cost:")
     ]
     return _table(("row", "seconds, median", "low to high", "AWS requests"), rows)
 
