@@ -9,6 +9,7 @@ from contracts.fields import Json, JsonObject, Text
 
 _Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
+SessionStatus = Literal["new", "continued", "forked", "reset"]
 _Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
@@ -39,9 +40,10 @@ class JobOutcome(JobData):
         default=None, description="Where the whole response is, if it was too large; else null."
     )
     session_id: str | None = Field(default=None, description="The agent's session of the chat.")
-    session_status: Literal["new", "continued", "reset"] | None = Field(
+    session_status: SessionStatus | None = Field(
         default=None,
-        description="Whether the turn began a session, continued one, or had to replace one.",
+        description="Whether the turn began a session, continued one, forked one, or had to "
+        "replace one.",
     )
     session_note: Text | None = Field(
         default=None, description="Why the session was reset; null if it was not."
@@ -65,8 +67,9 @@ class JobCompleted(JobOutcome):
 
     is_error: bool = Field(default=False, description="Whether the turn ended early.")
     session_id: str = Field(description="The agent's session of the chat.")
-    session_status: Literal["new", "continued", "reset"] = Field(
-        description="Whether the turn began a session, continued one, or had to replace one."
+    session_status: SessionStatus = Field(
+        description="Whether the turn began a session, continued one, forked one, or had to "
+        "replace one.",
     )
     model: str = Field(description="The model that was asked for.")
 
@@ -96,7 +99,7 @@ class JobRejected(JobData):
     reason: _Code = Field(
         description="Why: invalid_json, invalid_request, unauthorized, chat_not_allowed, "
         "tenant_not_allowed, group_mismatch, model_not_allowed, option_not_allowed, "
-        "attachment_not_allowed or job_id_conflict.",
+        "attachment_not_allowed, session_not_found or job_id_conflict.",
         examples=["invalid_request"],
     )
     message_id: str = Field(description="The SQS message's id.")

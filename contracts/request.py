@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -43,6 +50,10 @@ ToolRule = Annotated[
     Field(
         max_length=256, pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\([^()\u0000-\u001f\u007f-\u009f]+\))?$"
     ),
+]
+
+SessionId = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
 ]
 
 # The first sentence of each description follows "send" in error texts. `repr=False` marks
@@ -107,6 +118,22 @@ class JobOptions(BaseModel):
     )
 
 
+class ForkOf(BaseModel):
+    """Another conversation of the same tenant, whose committed state a fork begins with."""
+
+    model_config = _STRICT
+
+    chat_id: ConversationId = Field(description="The other chat's id, of the same form as chat_id.")
+    thread_id: ConversationId | None = Field(
+        default=None, description="The thread's id within the other chat, or null."
+    )
+    session_id: SessionId | None = Field(
+        default=None,
+        description="The session_id of a result, or null. The other chat must still be in this "
+        "session; null takes the one it is in.",
+    )
+
+
 class JobRequest(BaseModel):
     """One chat message for the agent: the JSON body of an SQS message.
 
@@ -154,9 +181,16 @@ class JobRequest(BaseModel):
         repr=False,
         description="A list of at most 20 files, each an object with name, and data or key.",
     )
-    session: Literal["continue", "new"] = Field(
+    session: Literal["continue", "new", "fork"] = Field(
         default="continue",
-        description="Continue or new. The turn continues the chat's session, or starts a new one.",
+        description="Continue, new or fork. The turn continues the chat's session, starts a new "
+        "one, or starts one with the state of another chat, which fork_of names.",
+    )
+    fork_of: ForkOf | None = Field(
+        default=None,
+        validate_default=True,
+        description="An object with the chat_id and thread_id of another conversation, with session "
+        "fork, or null. It stays as it is.",
     )
     progress: Literal["none", "steps", "text"] = Field(
         default="none",
@@ -173,6 +207,19 @@ class JobRequest(BaseModel):
         description="The W3C Trace Context of the sender, "
         "like 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.",
     )
+
+    @field_validator("fork_of")
+    @classmethod
+    def _a_fork_of_another_chat(cls, fork_of: ForkOf | None, info: ValidationInfo) -> ForkOf | None:
+        given = info.data
+        if given.get("session") == "fork" and fork_of is None:
+            raise ValueError("is missing")
+        if given.get("session") in {"continue", "new"} and fork_of is not None:
+            raise ValueError("has no effect without session fork")
+        here = (given.get("chat_id"), given.get("thread_id"))
+        if fork_of is not None and (fork_of.chat_id, fork_of.thread_id) == here:
+            raise ValueError("is this chat itself")
+        return fork_of
 
     @classmethod
     def parse(cls, body: str | bytes) -> "JobRequest":
@@ -232,6 +279,7 @@ def _problem(error: ErrorDetails) -> str:
 
 def _field(path: tuple[int | str, ...]) -> tuple[type[BaseModel], FieldInfo | None]:
     """The model and field that an error's location points to."""
-    if path[0] == "options" and len(path) > 1:
-        return JobOptions, JobOptions.model_fields.get(str(path[1]))
+    for name, model in (("options", JobOptions), ("fork_of", ForkOf)):
+        if path[0] == name and len(path) > 1:
+            return model, model.model_fields.get(str(path[1]))
     return JobRequest, JobRequest.model_fields.get(str(path[0]))

@@ -158,7 +158,7 @@ async def _run(
                 prompt=CONTINUE_PROMPT if checkout.cut_off else job.request.user_message,
                 spec=_rest_of(job.spec, claim.spent),
                 session_id=claim.plan.session_id,
-                resume=checkout.cut_off or claim.plan.status == "continued",
+                resume=checkout.cut_off or claim.plan.status in {"continued", "forked"},
                 seconds=min(left, seconds),
                 cancelled=watch.seen,
                 report=reporter.report if reporter else None,

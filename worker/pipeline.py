@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from contracts import session_key
 from worker.attempt import attempt
-from worker.domain.admission import Rejection, admit
-from worker.domain.claim import Busy, Claim, ClaimResult, Conflict, Deliver, Finished
+from worker.domain.admission import Rejection, admit, no_source
+from worker.domain.claim import Busy, Claim, ClaimResult, Conflict, Deliver, Finished, NoSource
 from worker.domain.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.domain.errors import LeaseLostError, UnavailableError
 from worker.domain.events import rejected_event
@@ -59,19 +59,8 @@ async def process(
                 return _ending(record)
             case Busy(wait):
                 return Retry(wait, "busy")
-            case Conflict():
-                return await _reject(
-                    message,
-                    Rejection(
-                        job.job_id,
-                        "job_id_conflict",
-                        # Which chat is not said: it may be another bot's.
-                        f"job_id: {job.job_id!r} was already used by another chat; a job id "
-                        "belongs to one chat, use a new one",
-                        job.request,
-                    ),
-                    ports,
-                )
+            case Conflict() | NoSource():
+                return await _reject(message, _refused(result, job), ports)
     except LeaseLostError as exc:
         ports.journal.note("lease_lost", error=str(exc))
         return Retry(None, "lease_lost")
@@ -135,6 +124,19 @@ async def _reject(message: InboundMessage, rejection: Rejection, ports: Ports) -
         rejection = replace(rejection, job_id=f"sqs-{message.message_id}")
         record = await ports.ledger.reject(_rejected(message, rejection, now))
     return await _deliver(record, ports)
+
+
+def _refused(result: Conflict | NoSource, job: Job) -> Rejection:
+    if isinstance(result, NoSource):
+        return no_source(job.job_id, job.request)
+    # Which chat is not said: it may be another bot's.
+    return Rejection(
+        job.job_id,
+        "job_id_conflict",
+        f"job_id: {job.job_id!r} was already used by another chat; a job id belongs to one chat, "
+        "use a new one",
+        job.request,
+    )
 
 
 def _session_of(rejection: Rejection) -> str:

@@ -233,6 +233,73 @@ async def test_writing_a_segment_again_after_a_lost_answer_is_one_write(s3_store
     assert answer["Body"].read() == b"one"
 
 
+async def a_source(store):
+    """A session with lines, a file, and what a tool call has left."""
+    plan = new_plan()
+    async with store.checkouts.open(a_claim(plan, 1, "source")) as checkout:
+        await store.append(checkout, ["one", "two"])
+        store.write(checkout, "a.txt", "of the source")
+        sealed = await checkout.seal()
+    return SessionPlan(plan.session_id, "continued", sealed.segments, sealed.files)
+
+
+def a_fork(source):
+    return SessionPlan(
+        str(uuid.uuid4()), "forked", source.segments, source.files, source_id=source.session_id
+    )
+
+
+@pytest.mark.parametrize("with_files", [True, False])
+async def test_a_fork_has_all_of_its_source_and_then_nothing_in_common_with_it(store, with_files):
+    source = await a_source(store)
+    fork = a_fork(source)
+    async with store.checkouts.open(a_claim(fork, 1, "fork")) as checkout:
+        assert await store.read(checkout) == ["one", "two"]
+        assert store.files(checkout) == {"a.txt": "of the source"}
+        await store.append(checkout, ["three"])
+        if not with_files:
+            store.write(checkout, "b.txt", "too much")
+        sealed = await checkout.seal(with_files=with_files)
+    kept = SessionPlan(fork.session_id, "continued", sealed.segments, sealed.files)
+    for segment in source.segments:
+        await store.remove(segment)
+    async with store.checkouts.open(a_claim(kept, 2, "fork")) as checkout:
+        assert await store.read(checkout) == ["one", "two", "three"]
+        assert store.files(checkout) == {"a.txt": "of the source"}
+
+
+async def test_a_fork_whose_turn_said_nothing_is_kept_all_the_same(store):
+    fork = a_fork(await a_source(store))
+    async with store.checkouts.open(a_claim(fork, 1, "fork")) as checkout:
+        sealed = await checkout.seal()
+    kept = SessionPlan(fork.session_id, "continued", sealed.segments, sealed.files)
+    async with store.checkouts.open(a_claim(kept, 2, "fork")) as checkout:
+        assert await store.read(checkout) == ["one", "two"]
+        assert store.files(checkout) == {"a.txt": "of the source"}
+
+
+async def test_a_fork_that_was_cut_off_records_its_own_part_only(store):
+    source = await a_source(store)
+    fork = a_fork(source)
+    async with store.checkouts.open(a_claim(fork, 1, "fork", "j")) as checkout:
+        await store.append(checkout, ["three"])
+        await store.call_tool(checkout, "call")
+        store.write(checkout, "b.txt", "new")
+        await checkout.record()
+    async with store.checkouts.open(a_claim(fork, 2, "fork", "j", attempt=2)) as checkout:
+        assert checkout.cut_off
+        assert await store.read(checkout) == ["one", "two", "three", f"{TOOL_LINE}call"]
+        assert store.files(checkout) == {"a.txt": "of the source", "b.txt": "new"}
+
+
+async def test_a_fork_of_damaged_files_is_told(store):
+    source = await a_source(store)
+    await store.tamper(source.segments[0])
+    with pytest.raises(StateDamagedError):
+        async with store.checkouts.open(a_claim(a_fork(source), 1, "fork")):
+            pass
+
+
 @pytest.mark.integration
 async def test_only_what_changed_travels(s3_store):
     plan = new_plan()

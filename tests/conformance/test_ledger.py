@@ -11,7 +11,7 @@ from contracts.control import CancelRequest, cancel_item
 from worker.adapters.aws import Aws
 from worker.adapters.ledger import DynamoLedger
 from worker.adapters.memory import MemoryLedger
-from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished
+from worker.domain.claim import Busy, Claim, Conflict, Deliver, Finished, NoSource
 from worker.domain.errors import LeaseLostError
 from worker.domain.history import MAX_ENTRIES, MAX_MESSAGE, AttemptEnd
 from worker.domain.job import Job, JobRecord, JobState, Spent
@@ -65,6 +65,33 @@ async def test_a_claimed_job_is_busy_for_everybody_else_until_its_lease_ends(led
     job = a_job()
     await claimed(ledger, job)
     assert await ledger.claim(job, "worker-b", NOW + 20, 120) == Busy(100)
+
+
+async def test_a_fork_is_claimed_with_the_committed_state_of_its_source(ledger):
+    source = await claimed(ledger, a_job())
+    chat = source.job.request.chat_id
+    fork = a_job(session="fork", fork_of={"chat_id": chat})
+    assert await ledger.claim(fork, "worker-b", NOW, 120) == NoSource()  # nothing committed yet
+    await ledger.commit(source, a_commit(), NOW, DAY)
+    claim = await claimed(ledger, fork)
+    assert (claim.plan.status, claim.plan.source_id) == ("forked", "s-1")
+    assert claim.plan.segments == a_commit().segments
+    assert claim.head.session_key == fork.session_key
+
+
+async def test_a_fork_finds_nothing_in_another_tenant_and_no_other_session(ledger):
+    source = await claimed(ledger, a_job())
+    await ledger.commit(source, a_commit(), NOW, DAY)
+    chat = {"chat_id": source.job.request.chat_id}
+    foreign = a_job(session="fork", fork_of=chat, tenant_id="other")
+    other = a_job(session="fork", fork_of={**chat, "session_id": str(uuid.uuid4())})
+    for job, now in (
+        (foreign, NOW),
+        (other, NOW),
+        (a_job(session="fork", fork_of=chat), NOW + DAY),
+    ):
+        assert await ledger.claim(job, "worker-b", now, 120) == NoSource()
+        assert await ledger.get(job.job_id) is None
 
 
 async def test_another_job_of_a_chat_with_a_live_lease_is_busy(ledger):

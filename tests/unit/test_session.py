@@ -3,7 +3,14 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.session import Segment, SessionHead, merge_from, plan_session, reset_session
+from worker.domain.session import (
+    Segment,
+    SessionHead,
+    forkable,
+    merge_from,
+    plan_session,
+    reset_session,
+)
 
 SEGMENT = Segment("k", 10, "00", 0.0)
 HEAD = SessionHead("default/1", session_id="s-1", segments=(SEGMENT,), expires_at=200.0)
@@ -30,6 +37,24 @@ def test_a_request_for_a_new_session_leaves_the_old_files_alone():
     plan = plan_session(HEAD, "j-1", "new", 100.0)
     assert (plan.status, plan.segments) == ("new", ())
     assert plan.session_id != "s-1"
+
+
+def test_a_fork_is_a_new_session_with_the_files_of_another():
+    plan = plan_session(SessionHead("default/2"), "j-1", "fork", 100.0, HEAD)
+    assert (plan.status, plan.segments, plan.source_id) == ("forked", (SEGMENT,), "s-1")
+    assert plan.session_id not in {"s-1", None}
+    assert plan == plan_session(SessionHead("default/2"), "j-1", "fork", 100.0, HEAD)
+    assert "s-1 are missing" in reset_session(plan, "j-1", "missing").note
+
+
+def test_only_what_is_there_now_can_be_forked():
+    assert forkable(HEAD, None, 100.0)
+    assert forkable(HEAD, "s-1", 100.0)
+    assert not forkable(HEAD, "s-2", 100.0)
+    assert not forkable(HEAD, None, 200.0)
+    assert not forkable(SessionHead("default/1"), None, 100.0)
+    assert not forkable(None, None, 100.0)
+    assert plan_session(SessionHead("default/2"), "j", "fork", 200.0, HEAD).status == "reset"
 
 
 def test_an_expired_mapping_is_gone_even_while_its_row_is_not_yet_deleted():

@@ -1,8 +1,8 @@
 """One chat's state on this machine, for one turn: what the turn adds to it, and what is stored."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.adapters.directories import local_copy, mark_kept
@@ -45,6 +45,8 @@ class S3Checkout:
     _stamps: dict[str, Stamp] | None = None
     _state: CommittedState | None = None
     _copied: bool = True
+    inherited: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """What a fork begins with, by kind, on the local disk: its first commit stores all of it."""
 
     async def record(self) -> None:
         await self._log.flush()
@@ -55,7 +57,7 @@ class S3Checkout:
 
     async def seal(self, *, with_files: bool = True) -> Sealed:
         lines, files = await asyncio.gather(
-            self._seal_lines(), self._seal_files() if with_files else _same(self.plan.files)
+            self._seal_lines(), self._seal_files() if with_files else self._same_files()
         )
         return Sealed(lines, files)
 
@@ -115,7 +117,7 @@ class S3Checkout:
             if await self._store.run(lambda: self.transcript.trimmed(added)):
                 return await self._written("lines", (), added)
             await self._store.run(lambda: self.transcript.delta(added))
-            if not added.size:
+            if not added.size and not self.inherited:
                 return self.plan.segments
             first = self._merged_from(self.plan.segments, added.size)
             return await self._merged("lines", self.plan.segments, first, added)
@@ -126,11 +128,11 @@ class S3Checkout:
             with spooled(self.directory) as added, spooled(self.directory) as whole:
                 stamps = await self._store.run(lambda: self._tree.pack(added))
                 first = self._merged_from(committed, added.size)
-                if added.size and first == 0:
+                if (added.size or self.inherited) and first == 0:
                     # All of it: what was overwritten in the meantime is left behind.
                     stamps = await self._store.run(lambda: self._tree.pack(whole, {}))
                 self._stamps = stamps
-                if not added.size:
+                if not added.size and not self.inherited:
                     return committed
                 if first > 0:
                     return await self._merged("files", committed, first, added)
@@ -138,13 +140,21 @@ class S3Checkout:
         except TooManyFilesError as exc:
             raise WorkspaceLimitError(str(exc)) from exc
 
+    async def _same_files(self) -> tuple[Segment, ...]:
+        """As they were before the turn."""
+        if not self.inherited.get("files"):
+            return self.plan.files
+        with spooled(self.directory) as nothing:
+            return await self._merged("files", (), 0, nothing)
+
     async def _merged(
         self, kind: str, committed: tuple[Segment, ...], first: int, added: Spool
     ) -> tuple[Segment, ...]:
         """Store what was added; in one object with the committed segments from `first` on."""
-        if first == len(committed):
-            return await self._written(kind, committed, added)
         copies = [local_copy(self.directory, segment) for segment in committed[first:]]
+        copies += self.inherited.get(kind, ())
+        if not copies:
+            return await self._written(kind, committed, added)
         with spooled(self.directory) as merged:
             await self._store.run(lambda: merged.join(copies, added))
             return await self._written(kind, committed[:first], merged)
@@ -167,7 +177,3 @@ class S3Checkout:
         if any(segment.written_at + REFRESH_SECONDS < now for segment in segments):
             return 0
         return merge_from([segment.size for segment in segments], delta, MAX_SEGMENTS)
-
-
-async def _same(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-    return segments

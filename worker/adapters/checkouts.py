@@ -14,6 +14,7 @@ from claude_agent_sdk import SessionKey
 from worker.adapters.checkout import S3Checkout
 from worker.adapters.directories import Directories, directory_name, local_copy
 from worker.adapters.filetree import FileTree, Limits
+from worker.adapters.forking import copied
 from worker.adapters.kept import Kept, Spare, removed
 from worker.adapters.objects import ObjectStore
 from worker.adapters.owners import Owners
@@ -193,9 +194,16 @@ class S3Checkouts:
                 *map(self._store.fetch, (*plan.segments, *plan.files), (*lines, *files))
             ),
         )
+        inherited: dict[str, Sequence[Path]] = {}
+        if plan.source_id is not None:
+            renamed, stored = directory / "segments" / "inherited", lines
+            await self._on_disk(lambda: _rename(plan, stored, renamed))
+            inherited, lines = {"lines": [renamed], "files": files}, [renamed]
         transcript, tree = await self._laid_out(directory, plan, recorded, lines, files)
         checkout = self._checkout(claim, chat, directory, transcript, tree)
         checkout.cut_off = bool(recorded.entries)
+        if inherited:  # nothing of it is stored for this chat yet
+            checkout.plan, checkout.inherited = replace(plan, segments=(), files=()), inherited
         if claim.attempt > 1:
             await checkout.taken_over()
         return checkout
@@ -290,6 +298,16 @@ class S3Checkouts:
 
 def _in_session(claim: Claim, session_id: str) -> Claim:
     return replace(claim, plan=replace(claim.plan, session_id=session_id))
+
+
+def _rename(plan: SessionPlan, lines: Sequence[Path], target: Path) -> None:
+    """Another session's transcript, as that of the fork. Raises StateDamagedError."""
+    try:
+        with contextlib.ExitStack() as opened, target.open("wb") as out:
+            stored = [opened.enter_context(path.open("rb")) for path in lines]
+            out.writelines(copied(stored, str(plan.source_id), plan.session_id))
+    except MalformedSegmentError as exc:
+        raise StateDamagedError("corrupt", str(exc)) from exc
 
 
 def _log_prefix(claim: Claim, chat: str) -> str:

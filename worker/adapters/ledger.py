@@ -56,11 +56,11 @@ class DynamoLedger:
 
     async def claim(self, job: Job, owner: str, now: float, lease_seconds: float) -> ClaimResult:
         for _ in range(CLAIM_RACES):
-            record, head, cancel = await self._read(job, now)
-            standing = decide_claim(job, record, head, now, cancel)
+            record, head, cancel, source = await self._read(job, now)
+            standing = decide_claim(job, record, head, now, cancel, source)
             if not isinstance(standing, Run):
                 return standing
-            claim = claim_of(job, owner, standing, record, head, now)
+            claim = claim_of(job, owner, standing, record, head, now, source)
             # A request that is not heeded now was for a job that had ended: nor shall it be later.
             forgotten = [] if standing.cancel == cancel else [self._heeded(job)]
             if await self._write_claim(claim, record, now, lease_seconds, forgotten):
@@ -69,21 +69,26 @@ class DynamoLedger:
 
     async def _read(
         self, job: Job, now: float
-    ) -> tuple[JobRecord | None, SessionHead, CancelRequest | None]:
+    ) -> tuple[JobRecord | None, SessionHead, CancelRequest | None, SessionHead | None]:
+        rows = [
+            (self._jobs, _job_key(job.job_id)),
+            (self._sessions, _session_key(job.session_key)),
+            (self._jobs, control_key(job.job_id)),
+        ]
+        source = job.source_key
+        if source is not None:
+            rows.append((self._sessions, _session_key(source)))
         answer = await self._aws.call(
             "dynamodb",
             "transact_get_items",
-            TransactItems=[
-                {"Get": {"TableName": self._jobs, "Key": _job_key(job.job_id)}},
-                {"Get": {"TableName": self._sessions, "Key": _session_key(job.session_key)}},
-                {"Get": {"TableName": self._jobs, "Key": control_key(job.job_id)}},
-            ],
+            TransactItems=[{"Get": {"TableName": table, "Key": key}} for table, key in rows],
         )
         items = [response.get("Item") for response in answer["Responses"]]
         return (
             record_of(items[0]) if items[0] else None,
             head_of(job.session_key, items[1]),
             cancel_request(items[2], now),
+            None if source is None else head_of(source, items[3]),
         )
 
     def _heeded(self, job: Job) -> dict[str, Any]:

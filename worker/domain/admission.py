@@ -48,6 +48,13 @@ def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
             f"{request.tenant_id!r}; send it with a key that may, or add it to PRODUCERS",
         )
     job_id = request.job_id or message.fallback_job_id
+    source = request.fork_of
+    if (
+        sent_by is not None
+        and source is not None
+        and not any(sender.may_write(request.tenant_id, source.chat_id) for sender in sent_by)
+    ):
+        return no_source(job_id, request)
     group = message_group_id(request.chat_id, request.thread_id, request.tenant_id)
     # A dead letter that SQS itself sends back has lost its place in the order, and the chat's lease
     # keeps its turn apart from others.
@@ -71,6 +78,19 @@ def admit(message: InboundMessage, policy: Policy) -> Job | Rejection:
         request=request,
         spec=spec,
         dead_letter_attempt=message.dead_letter_attempt,
+    )
+
+
+def no_source(job_id: str, request: JobRequest) -> Rejection:
+    """There is nothing to fork. The same words for what is not there and for what is not the
+    sender's: they do not tell which.
+    """
+    return Rejection(
+        job_id,
+        "session_not_found",
+        "fork_of: the sender has no such session: it may have ended, never been there, or be "
+        "in another chat; name a chat that has one, or send session new",
+        request,
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from contracts.control import CancelRequest
 from worker.domain.history import AttemptEnd, with_end
 from worker.domain.job import Job, JobRecord, JobState, Spent
-from worker.domain.session import SessionHead, SessionPlan, plan_session
+from worker.domain.session import SessionHead, SessionPlan, forkable, plan_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class NoSource:
+    """The session that is to be forked is not there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A claim that was written: the right to commit one turn as this generation."""
 
@@ -91,8 +96,8 @@ class Claim:
         return with_end(self.history, end)
 
 
-Standing = Run | Busy | Deliver | Finished | Conflict
-ClaimResult = Claim | Busy | Deliver | Finished | Conflict
+Standing = Run | Busy | Deliver | Finished | Conflict | NoSource
+ClaimResult = Claim | Busy | Deliver | Finished | Conflict | NoSource
 
 
 def decide_claim(
@@ -101,8 +106,11 @@ def decide_claim(
     head: SessionHead,
     now: float,
     cancel: CancelRequest | None = None,
+    source: SessionHead | None = None,
 ) -> Standing:
-    """What a delivery of `job` means, given its record, its chat's head and its control record."""
+    """What a delivery of `job` means, given its record, its chat's head, its control record, and
+    the head of the chat that it forks.
+    """
     # A rejected message may have had no readable chat: its record belongs to none.
     if record is not None and record.session_key not in {"", job.session_key}:
         return Conflict(record)
@@ -110,6 +118,9 @@ def decide_claim(
         return Finished(record) if record.published_at is not None else Deliver(record)
     if head.lease is not None and head.lease.live(now):
         return Busy(head.lease.expires_at - now)
+    fork, has_begun = job.request.fork_of, record and record.state is not JobState.REJECTED
+    if fork and not has_begun and not forkable(source, fork.session_id, now):
+        return NoSource()
     generation = head.generation + 1
     if record is None:
         return Run(1, 1, generation, takeover=False, cancel=cancel)
@@ -128,7 +139,13 @@ def decide_claim(
 
 
 def claim_of(
-    job: Job, owner: str, run: Run, record: JobRecord | None, head: SessionHead, now: float
+    job: Job,
+    owner: str,
+    run: Run,
+    record: JobRecord | None,
+    head: SessionHead,
+    now: float,
+    source: SessionHead | None = None,
 ) -> Claim:
     """The claim to be written, from what `decide_claim` was given and has answered."""
     return Claim(
@@ -139,7 +156,7 @@ def claim_of(
         generation=run.generation,
         takeover=run.takeover,
         head=head,
-        plan=plan_session(head, job.job_id, job.request.session, now),
+        plan=plan_session(head, job.job_id, job.request.session, now, source),
         created_at=record.created_at if record else now,
         slices=record.slices if record else 0,
         spent=record.spent if record else Spent(),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from contracts import JobRequest
+from contracts import JobRequest, session_key
 from worker.domain.history import AttemptEnd
 from worker.domain.policy import TurnSpec
 
@@ -28,6 +28,14 @@ class Job:
     request: JobRequest = field(repr=False)
     spec: TurnSpec = field(repr=False)
     dead_letter_attempt: int | None = None
+
+    @property
+    def source_key(self) -> str | None:
+        """The chat whose session this one's begins with; it can only be one of the same tenant."""
+        source = self.request.fork_of
+        if source is None:
+            return None
+        return session_key(source.chat_id, source.thread_id, self.request.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)

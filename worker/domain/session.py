@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-SessionStatus = Literal["new", "continued", "reset"]
+SessionStatus = Literal["new", "continued", "forked", "reset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,36 @@ class SessionHead:
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """The session a turn runs in: a committed one to restore, or a new id."""
+    """The session a turn runs in: a committed one to restore, or a new id.
+
+    A fork is both: a new id that begins with the `segments` and `files` of the session `source_id`,
+    which are another chat's.
+    """
 
     session_id: str
     status: SessionStatus
     segments: tuple[Segment, ...] = ()
     files: tuple[Segment, ...] = ()
     note: str | None = None
+    source_id: str | None = None
 
 
-def plan_session(head: SessionHead, job_id: str, request: str, now: float) -> SessionPlan:
+def plan_session(
+    head: SessionHead, job_id: str, request: str, now: float, source: SessionHead | None = None
+) -> SessionPlan:
     """Continue the committed session, unless there is none, it has expired or a new one is asked.
+    A fork begins with what `source` is now.
 
     DynamoDB deletes expired rows up to days late, so an expired row is treated as gone here.
     """
+    if request == "fork":
+        new_id = _session_id(head.session_key, job_id)
+        if source is None or source.session_id is None or not forkable(source, None, now):
+            # It was there when the job began (see `forkable`), and is not for a later attempt.
+            return SessionPlan(new_id, "reset", note="the session to be forked has ended")
+        return SessionPlan(
+            new_id, "forked", source.segments, source.files, source_id=source.session_id
+        )
     if head.session_id is None or request == "new":
         return SessionPlan(_session_id(head.session_key, job_id), "new")
     if head.expires_at <= now:
@@ -78,9 +94,17 @@ def plan_session(head: SessionHead, job_id: str, request: str, now: float) -> Se
     return SessionPlan(head.session_id, "continued", head.segments, head.files)
 
 
+def forkable(source: SessionHead | None, session_id: str | None, now: float) -> bool:
+    """Whether a chat has a session that can be forked, and the one that is asked for, if any is."""
+    if source is None or source.session_id is None or source.expires_at <= now:
+        return False
+    return session_id in {None, source.session_id}
+
+
 def reset_session(plan: SessionPlan, job_id: str, reason: str) -> SessionPlan:
     """A session whose files are gone or corrupt starts anew, and the result says so."""
-    note = f"the files of session {plan.session_id} are {reason}; a new session was started"
+    damaged = plan.source_id or plan.session_id
+    note = f"the files of session {damaged} are {reason}; a new session was started"
     return SessionPlan(_session_id(plan.session_id, job_id), "reset", note=note)
 
 

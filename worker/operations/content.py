@@ -13,12 +13,13 @@ from pathlib import Path
 from claude_agent_sdk import SessionKey
 
 from worker.adapters.filetree import FileTree, Limits
+from worker.adapters.forking import copied
 from worker.adapters.objects import ObjectStore
 from worker.adapters.segments import MalformedSegmentError, decode, encode, restore
 from worker.adapters.spool import spooled
 from worker.domain.dialogue import entries_until, turn_starts
 from worker.domain.errors import StateDamagedError, WorkerError
-from worker.domain.resume import Entry, in_session
+from worker.domain.resume import Entry
 from worker.domain.session import Segment, SessionHead
 from worker.operations.archive import Archive
 from worker.operations.places import sessions_prefix
@@ -123,12 +124,12 @@ def forked(content: Archive, turn: int | None, *, with_files: bool | None) -> Fo
 def renamed(content: Archive) -> Archive:
     """The same conversation as a session of another id: two chats never share one."""
     session_id = str(uuid.uuid4())
-    lines: list[Line] = [
-        ({**key, "session_id": session_id}, in_session(entry, session_id))
-        for key, entry in lines_of(content)
-        if key["session_id"] == content.session_id
-    ]
-    return replace(content, session_id=session_id, lines=(_encoded(lines),))
+    stored = map(io.BytesIO, content.lines)
+    try:
+        lines = b"".join(copied(stored, content.session_id, session_id))
+    except MalformedSegmentError as exc:
+        raise StateDamagedError("corrupt", f"transcript of {content.session_key}: {exc}") from exc
+    return replace(content, session_id=session_id, lines=(lines,))
 
 
 async def upload(

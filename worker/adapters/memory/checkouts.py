@@ -40,6 +40,7 @@ class MemoryCheckout:
     workspace: dict[str, str]
     cut_off: bool
     _committed: int
+    _sealed: int
     _base: dict[str, str]
     _segments: dict[str, list[str]]
     _files: dict[str, dict[str, str]]
@@ -61,20 +62,22 @@ class MemoryCheckout:
             self._log[self._generation] = Recorded(self.plan.session_id, delta, changed)
 
     async def seal(self, *, with_files: bool = True) -> Sealed:
-        return Sealed(self._seal_lines(), self._seal_files() if with_files else self.plan.files)
+        same = () if with_files else self.plan.files
+        files = same or self._seal_files(self.workspace if with_files else self._base)
+        return Sealed(self._seal_lines(), files)
 
     def _seal_lines(self) -> tuple[Segment, ...]:
-        delta = self.transcript[self._committed :]
+        delta = self.transcript[self._sealed :]
         if not delta:
             return self.plan.segments
         self._segments.setdefault(self._name, list(delta))
         return (*self.plan.segments, _segment(self._name, delta, self._now))
 
-    def _seal_files(self) -> tuple[Segment, ...]:
-        if not self.workspace:
+    def _seal_files(self, files: dict[str, str]) -> tuple[Segment, ...]:
+        if not files:
             return ()
-        self._files.setdefault(self._name, dict(self.workspace))
-        return (_segment(self._name, list(self.workspace.values()), self._now),)
+        self._files.setdefault(self._name, dict(files))
+        return (_segment(self._name, list(files.values()), self._now),)
 
     @property
     def warm(self) -> bool:
@@ -258,12 +261,14 @@ class MemoryCheckouts:
     def _checkout(
         self, claim: Claim, lines: list[str], workspace: dict[str, str], log: dict[int, Recorded]
     ) -> MemoryCheckout:
+        forked = claim.plan.source_id is not None  # nothing of it is stored for this chat yet
         return MemoryCheckout(
-            plan=claim.plan,
+            plan=replace(claim.plan, segments=(), files=()) if forked else claim.plan,
             transcript=lines,
             workspace=workspace,
             cut_off=False,
             _committed=len(lines),
+            _sealed=0 if forked else len(lines),
             _base=dict(workspace),
             _segments=self.segments,
             _files=self.files,

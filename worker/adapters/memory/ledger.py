@@ -22,12 +22,13 @@ class MemoryLedger:
         record = self.jobs.get(job.job_id)
         head = self.heads.get(job.session_key, SessionHead(job.session_key))
         cancel = self.controls.get(job.job_id)
-        standing = decide_claim(job, record, head, now, cancel)
+        source = self.heads.get(job.source_key) if job.source_key else None
+        standing = decide_claim(job, record, head, now, cancel, source)
         if not isinstance(standing, Run):
             return standing
         if standing.cancel is None:
             self.controls.pop(job.job_id, None)
-        claim = claim_of(job, owner, standing, record, head, now)
+        claim = claim_of(job, owner, standing, record, head, now, source)
         self.jobs[job.job_id] = JobRecord(
             job_id=job.job_id,
             session_key=job.session_key,
