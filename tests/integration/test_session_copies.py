@@ -130,3 +130,24 @@ def test_a_session_can_be_carried_to_another_chat_of_another_tenant(
     result = conversation.ask("what is my name?", "elsewhere", tenant_id=tenant)
     assert result.response == "You told me that your name is Eve."
     assert result.session_id != conversation.last.session_id
+
+
+def test_a_request_forks_a_chat_which_stays_as_it_is(model, conversation):
+    """The CLI resumes it, files and all, and the model is shown what it was shown there."""
+    chat, source = f"{conversation.chat}r", {"chat_id": conversation.chat}
+    here, there = f"here {uuid.uuid4().hex}", f"there {uuid.uuid4().hex}"
+    source |= {"session_id": conversation.last.session_id}
+    forked = conversation.ask(there, chat, session="fork", fork_of=source)
+    assert (forked.is_error, forked.session_status) == (False, "forked")
+    assert forked.session_id != conversation.last.session_id
+    assert "buy milk" in conversation.ask("run cat notes.txt", chat).response
+    after = conversation.ask(f"what is my name? {here}")
+    assert after.session_id == conversation.last.session_id
+    assert shown(model, here) == shown(model, there)
+
+
+def test_a_fork_of_what_is_not_there_is_rejected(conversation):
+    source = {"chat_id": f"{conversation.chat}-nobody"}
+    job = conversation.bot.send("hello", f"{conversation.chat}q", session="fork", fork_of=source)
+    event = conversation.bot.producer.wait(job, 60)
+    assert (event.type, event.data.reason) == ("agent.job.rejected", "session_not_found")
