@@ -189,8 +189,8 @@ class JobRequest(BaseModel):
     fork_of: ForkOf | None = Field(
         default=None,
         validate_default=True,
-        description="An object with the chat_id and thread_id of another conversation, with session "
-        "fork, or null. It stays as it is.",
+        description="An object with the chat_id and thread_id of another conversation, for "
+        "session fork, or null. That one stays as it is.",
     )
     progress: Literal["none", "steps", "text"] = Field(
         default="none",
