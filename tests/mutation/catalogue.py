@@ -12,6 +12,7 @@ RECORDER = "tests/unit/test_recorder.py"
 FOLLOWING = "tests/contracts/test_contract_following.py"
 FILETREE = "tests/unit/test_filetree.py"
 STORY = "tests/pipeline/test_story.py"
+FORK = "tests/pipeline/test_fork.py"
 CANCEL = "tests/pipeline/test_cancel.py"
 PROGRESS = "tests/pipeline/test_progress.py"
 LEDGER = "tests/conformance/test_ledger.py"
@@ -503,6 +504,30 @@ if isinstance(ended, Retry):
         "sender.may_write(request.tenant_id, request.chat_id) for",
         "True for",
         (ACCESS,),
+    ),
+    Mutation(
+        "producers-fork-whatever-there-is",
+        "G6 no leak",
+        "worker/domain/admission.py",
+        "sender.may_write(request.tenant_id, source.chat_id) for",
+        "True for",
+        (FORK,),
+    ),
+    Mutation(
+        "a-fork-takes-any-session-of-a-chat",
+        "G6 no leak",
+        "worker/domain/session.py",
+        "return session_id in {None, source.session_id}",
+        "return True",
+        (FORK,),
+    ),
+    Mutation(
+        "a-fork-refers-to-the-files-of-its-source",
+        "G4 no torn state",
+        "worker/adapters/memory/checkouts.py",
+        "_sealed=0 if forked else len(lines),",
+        "_sealed=len(lines),",
+        (FORK,),
     ),
     Mutation(
         "signatures-do-not-age",
