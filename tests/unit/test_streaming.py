@@ -45,29 +45,23 @@ def line(number, text):
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
-    """A conversation that does not compress."""
+    """A conversation that does not compress, of one part."""
     path = tmp_path_factory.mktemp("segments") / "1"
     with path.open("wb") as out:
-        write(
-            (
-                (KEY, b"".join(line(20 * n + i, os.urandom(6_000).hex()) for i in range(20)))
-                for n in range(LARGE // 240_000)
-            ),
-            out,
-        )
+        lines = [line(n, os.urandom(6_000).hex()) for n in range(LARGE // 12_000)]
+        write([(KEY, b"".join(lines))], out)
     assert path.stat().st_size > LARGE / 3
     return path
 
 
-async def summed_up(*files):
-    """A transcript whose turn ended with a summary of all before it."""
+async def summed_up(*files, kept=("u-3", "u-700")):
+    """A transcript whose turn ended with a summary of all before it but what is kept."""
     transcript = Transcript(files)
-    kept = {"preservedMessages": {"allUuids": ["u-3", "u-700"]}}
     boundary = {
         "type": "system",
         "subtype": "compact_boundary",
         "uuid": "b",
-        "compactMetadata": kept,
+        "compactMetadata": {"preservedMessages": {"allUuids": [*kept]}},
     }
     await transcript.append(KEY, [boundary, {"type": "user", "uuid": "after"}])
     return transcript
@@ -83,10 +77,18 @@ async def test_a_long_transcript_is_trimmed_a_line_at_a_time(committed, tmp_path
     assert said == ["u-3", "u-700", "b", "after"]
 
 
+async def test_what_is_kept_of_a_long_transcript_is_written_in_parts(committed, tmp_path):
+    transcript = await summed_up(committed, kept=[f"u-{n}" for n in range(LARGE // 12_000)])
+    with Spool(tmp_path) as out:
+        with little_memory():
+            assert transcript.trimmed(out)
+        assert out.size > LARGE / 3
+
+
 async def test_the_last_entry_of_a_long_transcript_is_found_a_line_at_a_time(committed):
     with little_memory():
         last = Transcript([committed]).last_uuid(KEY)
-    assert last == f"u-{LARGE // 240_000 * 20 - 1}"
+    assert last == f"u-{LARGE // 12_000 - 1}"
 
 
 async def test_a_long_transcript_is_listed_without_reading_it_into_memory(committed):
