@@ -16,6 +16,7 @@ from worker.adapters.agent.tree import descendants
 from worker.bootstrap import build
 
 TURN_BYTES = 100_000
+TURNS_IN_A_ROW = 9
 KINDS = {
     # The least that JSON allows: base64 of random bytes still compresses to three quarters.
     "does not compress": lambda size: base64.b64encode(os.urandom(size * 3 // 4)).decode(),
@@ -131,18 +132,21 @@ async def many_jobs(stage, report, jobs):
             await asyncio.gather(*(_several(stage, chats[n::4], 25) for n in range(4)))
             rows.append({"jobs": done + 100, **_state(stage)})
             report.note(f"after {done + 100} jobs", rows[-1])
+            sys.stderr.write(f"{rows[-1]}\n")
     memory = [row["MB"] for row in rows]
     report.note("many, memory first, last and peak, MB", [memory[0], memory[-1], max(memory)])
-    # The first hundred starts what every host has: threads, clients, six processes.
-    report.note("many, growth after the first hundred", round(memory[-1] / memory[0], 3))
+    # In the first hundreds a host starts what it has: threads, clients, connections.
+    half = memory[len(memory) // 2 - 1] if len(memory) > 1 else memory[0]
+    report.note("many, memory of the second half's end against its beginning", memory[-1] / half)
     left = [p for p in stage.folder.glob("work-*/*") if p.name not in {"bin", ".lock"}]
     report.note("many, left in the work directories", sorted(p.name for p in left))
     report.note("many, left in shared places", sorted(_shared_leftovers(shared) - before))
 
 
 async def _several(stage, chats, number):
+    """Some turns of a chat, then of the next: one in nine or so is a cold one."""
     for n in range(number):
-        await stage.ask(f"hello {n}", chats[n % len(chats)])
+        await stage.ask(f"hello {n}", chats[n // TURNS_IN_A_ROW % len(chats)])
 
 
 def _state(stage):
@@ -166,4 +170,10 @@ def _entries(folder):
 def _shared_leftovers(shared):
     """What a CLI of any turn could leave outside its own directories."""
     places = [shared, Path.home(), shared / f"claude-{os.getuid()}"]
-    return {str(path) for place in places if place.is_dir() for path in place.iterdir()}
+    return {
+        str(path)
+        for place in places
+        if place.is_dir()
+        for path in place.iterdir()
+        if not path.name.startswith(("bench-", "work-"))  # of benches and their workers
+    }
