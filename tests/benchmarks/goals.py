@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from tests.benchmarks.memory import KINDS
 from tests.benchmarks.rows import LARGE, LENGTHS, SMALL
 
-
 FLAT = 1.05
 
 
