@@ -52,10 +52,14 @@ from worker.domain.turn import (
 )
 from worker.lease import HeldLease, kept
 from worker.metering import forgo, metered
+from worker.overlap import under_way
 from worker.ports import Checkout, Commit, Pause, Ports, Turn
 from worker.progress import reporting
 
 _DICE = random.Random()
+
+Blocks = tuple[dict[str, Any], ...]
+"""Attachments, as content blocks of the Messages API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,9 @@ async def _turn(claim: Claim, lease: HeldLease, ports: Ports, seconds: float) ->
     try:
         allowed = await metered(claim, ports)
         if isinstance(allowed, Claim):
-            ended = await _restored(allowed, lease, ports, seconds)
+            # What the message brings is read while the session is restored.
+            async with under_way(_attachments(allowed, ports)) as brought:
+                ended = await _restored(allowed, lease, brought, ports, seconds)
         else:
             ended = Unfinished(allowed, claim.spent)
     except LeaseLostError:
@@ -118,21 +124,26 @@ def _unavailable(exc: UnavailableError, claim: Claim, ports: Ports) -> Again | G
 
 
 async def _restored(
-    claim: Claim, lease: HeldLease, ports: Ports, seconds: float
+    claim: Claim, lease: HeldLease, brought: asyncio.Task[Blocks], ports: Ports, seconds: float
 ) -> JobRecord | Unfinished:
     """In the chat's session; in a new one, which the result tells, where its files are damaged."""
     try:
         async with ports.checkouts.open(claim) as checkout:
-            return await _run(claim, lease, checkout, ports, seconds)
+            return await _run(claim, lease, checkout, brought, ports, seconds)
     except StateDamagedError as exc:
         ports.journal.note("session_reset", job_id=claim.job.job_id, error=str(exc))
         plan = reset_session(claim.plan, claim.job.job_id, exc.reason)
     async with ports.checkouts.open(replace(claim, plan=plan)) as checkout:
-        return await _run(claim, lease, checkout, ports, seconds)
+        return await _run(claim, lease, checkout, brought, ports, seconds)
 
 
 async def _run(
-    claim: Claim, lease: HeldLease, checkout: Checkout, ports: Ports, seconds: float
+    claim: Claim,
+    lease: HeldLease,
+    checkout: Checkout,
+    brought: asyncio.Task[Blocks],
+    ports: Ports,
+    seconds: float,
 ) -> JobRecord | Unfinished:
     claim = replace(claim, plan=checkout.plan)
     job = claim.job
@@ -146,7 +157,7 @@ async def _run(
     if claim.cancel is not None:
         return await _not_continued(claim, checkout, ports)
     try:
-        attachments = () if checkout.cut_off else await _attachments(claim, ports)
+        attachments = () if checkout.cut_off else await brought
     except RefusedOptionError as exc:
         return Unfinished(GiveUp(exc.code, str(exc)), claim.spent)
     left = max(job.spec.timeout_seconds - claim.spent.duration_ms / 1000, 1.0)
@@ -173,7 +184,7 @@ async def _run(
         return await _concluded(asked, outcome, checkout, ports, by_host=seconds < left)
 
 
-async def _attachments(claim: Claim, ports: Ports) -> tuple[dict[str, Any], ...]:
+async def _attachments(claim: Claim, ports: Ports) -> Blocks:
     request = claim.job.request
     if not request.attachments:
         return ()

@@ -50,9 +50,9 @@ async def test_a_new_chat_is_served_by_the_process_that_waits_and_the_next_by_an
     bot = Bot(ahead)
     async with running(ahead, WARM_CHATS="0") as worker:
         first = await waiting(worker)
-        served, data = await of_turn(bot, chat="a")
+        served, data = await of_turn(bot, chat=f"{bot.chat}-a")
         second = await waiting(worker)
-        then, other = await of_turn(bot, chat="b")
+        then, other = await of_turn(bot, chat=f"{bot.chat}-b")
     assert (served, then) == (first, second)
     assert first != second
     assert data.session_id != other.session_id
@@ -78,9 +78,9 @@ async def test_a_turn_with_other_options_is_served_cold_and_the_process_waits_on
     bot = Bot(ahead)
     async with running(ahead) as worker:
         pid = await waiting(worker)
-        cold, _ = await of_turn(bot, chat="a", model="haiku")
-        limited, _ = await of_turn(bot, chat="b", options={"max_turns": 7})
-        served, _ = await of_turn(bot, chat="c")
+        cold, _ = await of_turn(bot, chat=f"{bot.chat}-a", model="haiku")
+        limited, _ = await of_turn(bot, chat=f"{bot.chat}-b", options={"max_turns": 7})
+        served, _ = await of_turn(bot, chat=f"{bot.chat}-c")
     assert pid not in {cold, limited}
     assert served == pid
 
