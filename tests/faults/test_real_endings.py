@@ -20,5 +20,5 @@ async def test_no_fault_of_another_ending_breaks_a_guarantee(environ, model, tmp
         (LARGE, {"results.store"}),
         *([(ON_LAMBDA, None), (SLICED, None)] if ALL else []),
     ]
-    courses = await matrix("endings", scenarios, environ, model, tmp_path)
-    assert len(courses) >= (500 if ALL else 70 if PORTS else 10)
+    least = 500 if ALL else 70 if PORTS else 10
+    await matrix("endings", scenarios, environ, model, tmp_path, least=least)
