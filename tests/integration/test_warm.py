@@ -85,7 +85,8 @@ async def test_what_a_tool_leaves_running_ends_with_its_turn(own, tmp_path):
     loop = f"while true; do date +%s%N > {beat}; sleep 0.05; done"
     async with running(own):
         first = await cli_of(bot)
-        await bot.ask(f"run nohup sh -c '{loop}' >/dev/null 2>&1 & echo started")
+        begun = f"until [ -e {beat} ]; do sleep 0.01; done"
+        await bot.ask(f"run nohup sh -c '{loop}' >/dev/null 2>&1 & {begun}")
         last = beat.read_text()
         second = await cli_of(bot)
         assert second != first
