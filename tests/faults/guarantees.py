@@ -64,8 +64,10 @@ def _nothing_is_lost(system, jobs):
             yield f"G3: {job_id} has no result"
         if ended & {"failed", "rejected"} and job_id not in letters:
             yield f"G3: {job_id} is {ended} and not in the dead-letter queue"
-        record = system.ledger.jobs[job_id]
-        if record.state not in {ENDS[kind] for kind in ended} or record.published_at is None:
+        record = system.ledger.jobs.get(job_id)
+        if record is None:
+            yield f"G3: {job_id} has no record"
+        elif record.state not in {ENDS[kind] for kind in ended} or record.published_at is None:
             yield f"G3: {job_id} is {record.state} after {ended}"
     for key, head in system.ledger.heads.items():
         if head.lease is not None:

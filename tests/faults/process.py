@@ -24,6 +24,10 @@ THAW_SECONDS = 1.0
 """How much later than the first one the other tasks of a frozen process go on."""
 
 
+async def _at_once(work):
+    return work()
+
+
 class Killed(BaseException):
     """Nothing of this process runs any more: its ports are dead, so no cleanup has an effect."""
 
@@ -97,6 +101,7 @@ class Process:
                 expect=self.ports.checkouts.expect,
             ),
             settings=SimpleNamespace(poll_seconds=poll_seconds, drain_seconds=0),
+            aws=SimpleNamespace(run=_at_once, prepare=lambda *_: None),
         )
         self.host = Host(worker, slots) if seconds is None else LambdaService(worker, seconds)
 

@@ -66,6 +66,10 @@ async def simulate(scenario, faults):
     return course
 
 
+MANY = 100
+"""No course needs so many workers."""
+
+
 class Workers:
     """The processes of a course."""
 
@@ -77,6 +81,7 @@ class Workers:
             self._begin()
 
     def _begin(self):
+        assert len(self._processes) < MANY, "workers end as fast as they begin"
         process = Process(
             self._system,
             f"worker-{len(self._processes) + 1}",

@@ -171,7 +171,9 @@ def a_final_event_that_is_not_the_last(patch):
 def a_cancel_that_is_only_heeded_while_the_turn_runs(patch):
     decide = memory.decide_claim
     patch(
-        memory, "decide_claim", lambda job, record, head, now, asked: decide(job, record, head, now)
+        memory,
+        "decide_claim",
+        lambda job, record, head, now, asked, source: decide(job, record, head, now, None, source),
     )
 
 
