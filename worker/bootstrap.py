@@ -30,6 +30,7 @@ from worker.adapters.results import S3Results
 from worker.adapters.rules import LiveRules
 from worker.adapters.secrets import References
 from worker.adapters.spans import exporters
+from worker.adapters.tenantaccess import TenantAws
 from worker.adapters.transcript import Transcript
 from worker.adapters.usage import DynamoUsage
 from worker.domain.errors import SettingsError
@@ -74,7 +75,12 @@ def build(environ: Mapping[str, str] = os.environ, *, threads: int = 32) -> Work
         profile = load_profile(settings.agent_profile, environ)
     except ProfileError as exc:
         raise SettingsError(exc.problems) from exc
-    aws = Aws(threads=threads, region=settings.region)
+    role = settings.tenant_role_arn
+    aws = (
+        TenantAws(role, threads=threads, region=settings.region)
+        if role
+        else Aws(threads=threads, region=settings.region)
+    )
     clock = SystemClock()
     policy = settings.policy()
     metrics = metrics_wanted(settings.metrics, settings.metrics_namespace, environ)

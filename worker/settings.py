@@ -99,6 +99,12 @@ class Settings(SandboxSettings, Resources):
         Field(None, description="what each tenant may do")
     )
 
+    tenant_role_arn: str | None = Field(
+        None,
+        pattern=r"^arn:[\w-]+:iam::\d{12}:role/.+",
+        description="role with whose keys, tagged with the tenant, a tenant's job is done",
+    )
+
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
     claude_code_use_bedrock: bool = False

@@ -1,6 +1,7 @@
 """Attachments as content blocks of the Messages API: read, checked and decoded."""
 
 import base64
+import functools
 import io
 import warnings
 from collections.abc import Awaitable, Callable
@@ -32,16 +33,17 @@ class S3Attachments:
         self._bucket = bucket
 
     async def load(self, request: JobRequest, rules: AttachmentRules) -> Blocks:
-        return await load(request, rules, self._read)
+        aws = self._aws.of(request.tenant_id)
+        return await load(request, rules, functools.partial(self._read, aws))
 
-    async def _read(self, key: str, size: int) -> bytes:
+    async def _read(self, aws: Aws, key: str, size: int) -> bytes:
         try:
-            answer = await self._aws.call(
+            answer = await aws.call(
                 "s3", "get_object", Bucket=self._bucket, Key=key, Range=f"bytes=0-{size}"
             )
         except RefusedError as exc:
             raise _unreadable(key, f"cannot be read ({exc.code})") from exc
-        data: bytes = await self._aws.run(answer["Body"].read)
+        data: bytes = await aws.run(answer["Body"].read)
         return data
 
 

@@ -24,6 +24,11 @@ from worker.domain.errors import UnavailableError, WorkerError
 if TYPE_CHECKING:
     from worker.adapters.clients import Clients
 
+Keys = Callable[[], Mapping[str, str]]
+"""Fetches keys that expire, in a thread: `access_key`, `secret_key`, `token` and `expiry_time` (ISO
+8601). Raises WorkerError.
+"""
+
 TRANSIENT_CODES = frozenset(
     {
         "InternalError",
@@ -84,6 +89,7 @@ class Aws:
         region: str | None = None,
         read_timeout: float = 60,
         beside: "Aws | None" = None,
+        keys: Keys | None = None,
     ) -> None:
         self._region = region
         self._threads = threads
@@ -92,7 +98,12 @@ class Aws:
         self._asides: list[Aws] = []
         self._made: Clients | None = None
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="aws")
+        self._keys = keys
+        self._pool: ThreadPoolExecutor = (
+            beside._pool  # noqa: SLF001 - of the class itself
+            if beside and keys
+            else ThreadPoolExecutor(max_workers=threads, thread_name_prefix="aws")
+        )
 
     def aside(self, *, threads: int, read_timeout: float = 60) -> "Aws":
         """Threads and clients of their own, for what must not hold back the others. Closed with
@@ -101,6 +112,24 @@ class Aws:
         aside = Aws(threads=threads, region=self._region, read_timeout=read_timeout, beside=self)
         self._asides.append(aside)
         return aside
+
+    def acting(self, keys: Keys) -> "Aws":
+        """The same threads, and clients that sign with these keys and no others. Closed with this
+        one, if not before.
+        """
+        acting = Aws(
+            threads=self._threads,
+            region=self._region,
+            read_timeout=self._read_timeout,
+            beside=self,
+            keys=keys,
+        )
+        self._asides.append(acting)
+        return acting
+
+    def of(self, tenant: str) -> "Aws":  # noqa: ARG002 - see tenantaccess
+        """What this tenant's work is done with: without a role for tenants, this."""
+        return self
 
     @property
     def clients(self) -> "Clients":
@@ -112,6 +141,8 @@ class Aws:
                 if self._made is None:
                     beside = self._beside
                     session = beside.clients.session if beside else Session(self._region)
+                    if self._keys is not None:
+                        session = session.acting(self._keys)
                     self._made = Clients(
                         session, threads=self._threads, read_timeout=self._read_timeout
                     )
@@ -147,8 +178,11 @@ class Aws:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:
-        for aside in self._asides:
+        for aside in tuple(self._asides):
             aside.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._keys is None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        elif self._beside is not None:
+            self._beside._asides.remove(self)  # noqa: SLF001 - of the class itself
         if self._made is not None:
             self._made.close()

@@ -169,7 +169,7 @@ class S3Checkouts:
     async def _restored(self, claim: Claim, chat: str) -> S3Checkout:
         # Only a job that has been tried before can have left anything.
         tried = claim.attempt > 1
-        log = await find_log(self._store, _log_prefix(claim, chat)) if tried else StoredLog()
+        log = await find_log(self._of(claim), _log_prefix(claim, chat)) if tried else StoredLog()
         if claim.plan.status == "new" and log.session_id is not None:
             # What the model has seen of its directory is in the part of the turn that goes on.
             claim = _in_session(claim, log.session_id)
@@ -188,11 +188,10 @@ class S3Checkouts:
         plan = claim.plan
         lines = [local_copy(directory, segment) for segment in plan.segments]
         files = [local_copy(directory, segment) for segment in plan.files]
+        store = self._of(claim)
         recorded, _ = await asyncio.gather(
-            read_log(self._store, log, directory / "log"),
-            asyncio.gather(
-                *map(self._store.fetch, (*plan.segments, *plan.files), (*lines, *files))
-            ),
+            read_log(store, log, directory / "log"),
+            asyncio.gather(*map(store.fetch, (*plan.segments, *plan.files), (*lines, *files))),
         )
         inherited: dict[str, Sequence[Path]] = {}
         if plan.source_id is not None:
@@ -211,7 +210,7 @@ class S3Checkouts:
     def _checkout(
         self, claim: Claim, chat: str, directory: Path, transcript: Transcript, tree: FileTree
     ) -> S3Checkout:
-        prefix = _log_prefix(claim, chat)
+        prefix, store = _log_prefix(claim, chat), self._of(claim)
         return S3Checkout(
             plan=claim.plan,
             directory=directory,
@@ -220,7 +219,7 @@ class S3Checkouts:
             _claim=claim,
             _tree=tree,
             _log=TurnLog(
-                self._store,
+                store,
                 prefix,
                 claim.generation,
                 claim.plan.session_id,
@@ -228,10 +227,13 @@ class S3Checkouts:
                 tree,
                 directory / "log",
             ),
-            _store=self._store,
+            _store=store,
             _prefix=f"sessions/{claim.job.request.tenant_id}/{chat}",
             _clock=self._clock,
         )
+
+    def _of(self, claim: Claim) -> ObjectStore:
+        return self._store.of(claim.job.request.tenant_id)
 
     async def _laid_out(
         self,

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.adapters.aws import TRANSIENT_CODES, RefusedError
+from worker.adapters.aws import TRANSIENT_CODES, Keys, RefusedError
 from worker.domain.errors import UnavailableError, WorkerError
 
 PRESIGNING = Config(signature_version="s3v4")
@@ -28,11 +30,22 @@ class Session:
 
     def __init__(self, region: str | None) -> None:
         self._lock = threading.Lock()
-        self.boto = boto3.Session(region_name=region)
+        self._core = botocore.session.get_session()
+        self._boto = boto3.Session(region_name=region, botocore_session=self._core)
 
     def client(self, service: str, config: Config) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
         with self._lock:
-            return self.boto.client(service, config=config)
+            return self._boto.client(service, config=config)
+
+    def acting(self, keys: Keys) -> "Session":
+        """Another one, whose clients sign with these keys and no others. botocore fetches them for
+        the first request, and anew from 15 minutes before they expire.
+        """
+        acting = Session(self._boto.region_name)
+        acting._core.register_component("data_loader", self._core.get_component("data_loader"))
+        credentials = DeferredRefreshableCredentials(keys, "assume-role")
+        acting._core._credentials = credentials  # noqa: SLF001 - botocore takes fixed keys only
+        return acting
 
 
 class Clients:

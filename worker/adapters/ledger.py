@@ -78,7 +78,7 @@ class DynamoLedger:
         source = job.source_key
         if source is not None:
             rows.append((self._sessions, _session_key(source)))
-        answer = await self._aws.call(
+        answer = await self._of(job).call(
             "dynamodb",
             "transact_get_items",
             TransactItems=[{"Get": {"TableName": table, "Key": key}} for table, key in rows],
@@ -168,7 +168,7 @@ class DynamoLedger:
             },
         )
         try:
-            await self._transact(job_update, session_update, *others)
+            await self._transact(claim, job_update, session_update, *others)
         except RefusedError as exc:
             if exc.code == "TransactionCanceledException":
                 return False
@@ -177,7 +177,7 @@ class DynamoLedger:
 
     async def extend(self, claim: Claim, lease_expires_at: float) -> None:
         try:
-            await self._aws.call(
+            await self._of(claim.job).call(
                 "dynamodb",
                 "update_item",
                 TableName=self._sessions,
@@ -395,7 +395,7 @@ class DynamoLedger:
     async def _fenced(self, claim: Claim, state: JobState, *updates: dict[str, Any]) -> None:
         """Write, or raise LeaseLostError when a newer generation exists."""
         try:
-            await self._transact(*updates)
+            await self._transact(claim, *updates)
         except RefusedError as exc:
             if exc.code != "TransactionCanceledException":
                 raise
@@ -409,8 +409,11 @@ class DynamoLedger:
             ):
                 raise LeaseLostError(claim.job.session_key, claim.generation) from exc
 
-    async def _transact(self, *updates: dict[str, Any]) -> None:
-        await self._aws.call(
+    def _of(self, job: Job) -> Aws:
+        return self._aws.of(job.request.tenant_id)
+
+    async def _transact(self, claim: Claim, *updates: dict[str, Any]) -> None:
+        await self._of(claim.job).call(
             "dynamodb",
             "transact_write_items",
             TransactItems=list(updates),

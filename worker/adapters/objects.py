@@ -23,6 +23,10 @@ class ObjectStore:
         self._bucket = bucket
         self.run = aws.run
 
+    def of(self, tenant: str) -> "ObjectStore":
+        """As a tenant's work may use it."""
+        return ObjectStore(self._aws.of(tenant), self._bucket)
+
     async def put(self, key: str, data: bytes | Spool) -> None:
         """Write once: an existing object of this name is an earlier try of the same write."""
         try:
@@ -54,7 +58,10 @@ class ObjectStore:
         try:
             answer = await self._aws.call("s3", "get_object", Bucket=self._bucket, Key=key)
         except RefusedError as exc:
-            if exc.code in {"NoSuchKey", "404"}:
+            # S3 hides that an object is missing from who may not list the whole bucket, such as a
+            # tenant's role.
+            hidden = exc.code in {"AccessDenied", "403"} and not await self.keys(key)
+            if hidden or exc.code in {"NoSuchKey", "404"}:
                 raise StateDamagedError("missing", key) from exc
             raise
         digest: str = await self._aws.run(lambda: _download(answer["Body"], target))

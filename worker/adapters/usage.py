@@ -15,7 +15,7 @@ from typing import Any
 from worker.adapters.aws import Aws, RefusedError
 from worker.adapters.items import plain, values
 from worker.domain.errors import UnavailableError
-from worker.domain.usage import Account, Exhausted, Granted
+from worker.domain.usage import Account, Exhausted, Granted, tenant_of
 
 RACES = 20
 """How often a reservation is decided anew because somebody else wrote first."""
@@ -133,7 +133,7 @@ class DynamoUsage:
         )
 
     async def _row(self, key: str) -> dict[str, Any] | None:
-        answer = await self._aws.call(
+        answer = await self._aws.of(tenant_of(key)).call(
             "dynamodb", "get_item", TableName=self._table, Key=_key(key), ConsistentRead=True
         )
         return plain(answer["Item"]) if "Item" in answer else None
@@ -150,7 +150,7 @@ class DynamoUsage:
         names = ("used", "holds", "expires_at", "until")
         used_names = {f"#{name}": name for name in names if f"#{name}" in change + condition}
         try:
-            await self._aws.call(
+            await self._aws.of(tenant_of(key)).call(
                 "dynamodb",
                 "update_item",
                 TableName=self._table,
