@@ -67,15 +67,18 @@ class Requests:
 
     def copy(self):
         other = Requests()
-        for name, counter in vars(self).items():
+        for name, counter in self._counters():
             setattr(other, name, Counter(counter))
         return other
 
     def since(self, earlier):
         other = Requests()
-        for name, counter in vars(self).items():
+        for name, counter in self._counters():
             setattr(other, name, counter - getattr(earlier, name))
         return other
+
+    def _counters(self):
+        return [(name, held) for name, held in vars(self).items() if isinstance(held, Counter)]
 
     def units(self, dynamodb):
         """Write and read units of the tables, with the items as large as they are now. A

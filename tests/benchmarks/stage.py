@@ -218,7 +218,7 @@ async def our_host(stage, concurrency=1, *, delayed=False, **changes):
     before = os.environ["AWS_ENDPOINT_URL"]
     os.environ["AWS_ENDPOINT_URL"] = environ["AWS_ENDPOINT_URL"]
     worker = build(environ, threads=concurrency * 3 + 8)
-    counts = counted(worker.aws.clients.session.boto)
+    counts = counted(worker.aws.clients.session._boto)
     counts.checkouts = worker.checkouts
     host = Host(worker, concurrency)
     task = asyncio.create_task(host.run())
