@@ -94,15 +94,15 @@ async def test_a_call_is_on_record_although_the_answer_to_the_record_before_it_w
     request.addfinalizer(aws.close)
     store = S3Store(aws, resources["SESSION_BUCKET"], tmp_path / "work")
     plan, job_id = new_plan(), f"j-{uuid.uuid4()}"
-    objects = store.checkouts._store
-    put = objects.put
-
-    async def answer_lost(key, data):
-        await put(key, data)
-        raise UnavailableError("s3", "the answer was lost")
-
     async with store.checkouts.open(a_claim(plan, 1, plan.session_id, job_id)) as checkout:
         await store.append(checkout, ["prompt"])
+        objects = checkout._log._store
+        put = objects.put
+
+        async def answer_lost(key, data):
+            await put(key, data)
+            raise UnavailableError("s3", "the answer was lost")
+
         objects.put = answer_lost
         with pytest.raises(UnavailableError):
             await checkout.record()
