@@ -144,6 +144,14 @@ MUTATIONS = (
         (REPLAY,),
     ),
     Mutation(
+        "replay-sends-the-older-letter",
+        "G3 nothing lost",
+        "worker/replay/plan.py",
+        "letter.sent_at > rival.sent_at",
+        "letter.sent_at < rival.sent_at",
+        (f"{REPLAY}/test_replay_property.py",),
+    ),
+    Mutation(
         "replay-forgets-what-a-killed-one-sent",
         "G3 nothing lost",
         "worker/replay/run.py",
